@@ -1,0 +1,1 @@
+"""Plugins that come with tusd-py, installed as tusd_py.plugins."""

@@ -1,0 +1,1 @@
+"""One writer an upload, and a polite push."""

@@ -1,0 +1,58 @@
+"""The one noun of this project: an upload, as it is known to everybody."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from enum import StrEnum
+
+ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{22}")  # 128 bits, URL-safe Base64 without padding
+
+
+class Kind(StrEnum):
+    """What Upload-Concat made of it (T101, T102)."""
+
+    REGULAR = "regular"
+    PARTIAL = "partial"
+    FINAL = "final"
+
+
+class State(StrEnum):
+    """Where in its life it is. A terminated upload has no state: its record is gone (T97)."""
+
+    RECEIVING = "receiving"
+    FINISHED = "finished"
+    FAILED = "failed"  # lost or damaged: 410 for good (laws 1a and 7, T121)
+    EXPIRED = "expired"  # a tombstone: the bytes are gone (T81)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What never changes by writing bytes. There is no offset here: the bytes that are kept are its one judge (law 1).
+
+    Sizes are bytes; times are seconds since the epoch; `metadata` and `concat` are the header fields as they were
+    received (T58, T112); `handle` belongs to the storage and is opaque to all others.
+    """
+
+    id: str
+    length: int | None
+    created: float
+    metadata: str | None = None
+    kind: Kind = Kind.REGULAR
+    concat: str | None = None
+    partials: tuple[str, ...] = ()
+    owner: str = ""
+    state: State = State.RECEIVING
+    ended: float | None = None
+    handle: str = ""
+
+
+def new_id() -> str:
+    """128 random bits: an upload's URL is what entitles to it, so it must not be guessable."""
+    return secrets.token_urlsafe(16)
+
+
+def is_id(text: str) -> bool:
+    """Whether a text that came from outside can be an upload's id. Nothing else ever reaches a path."""
+    return ID_PATTERN.fullmatch(text) is not None
