@@ -86,6 +86,8 @@ class Faulty:
     id: str
     method: str
     fault: TusError
+    first: bool = False  # an unsupported Tus-Resumable is told before the id is even looked up (U4)
 
 
-Command = Describe | Create | Concatenate | Inspect | Append | Terminate | Download | Faulty
+OnUpload = Inspect | Append | Terminate | Download | Faulty
+Command = Describe | Create | Concatenate | OnUpload
