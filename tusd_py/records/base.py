@@ -1,8 +1,9 @@
 """Records: what is known of uploads, durable, and its laws.
 
 A method that writes returns when its write is committed (WAL, synchronous=FULL), and all of one call is one
-transaction. Each may raise errors.StorageFull or errors.Unavailable and has then changed nothing. There is no offset in a
-record (law 1). Safe for concurrent use by tasks of one event loop.
+transaction. Each may raise errors.StorageFull or errors.Unavailable and has then changed nothing. There is no offset
+in a record (law 1). Safe for concurrent use by tasks of one event loop. A caller that is cancelled while its write is
+on the way is told when that has ended: it may have been committed.
 """
 
 from __future__ import annotations
@@ -38,16 +39,19 @@ class Records(Protocol):
         """The upload, or None. Usually from the cache: without leaving the event loop."""
 
     async def create(self, upload: Upload, also: Sequence[Statement] = ()) -> None:
-        """Insert it, in whatever state it is: a small upload is inserted finished. An id that exists is errors.Unavailable."""
+        """Insert it, in whatever state: a small upload is inserted finished. An id that exists: errors.Unavailable."""
 
     async def declare_length(self, id: str, length: int) -> Upload | None:
-        """Set the length of an upload that has none (T65); returns the upload as it is afterwards, None if it is gone."""
+        """Set the length of an upload that has none (T65); returns the upload as it is then, None if it is gone."""
 
     async def keep(self, id: str, handle: str) -> None:
         """Set the storage handle of an upload that is still receiving; does nothing to any other."""
 
     async def finish(self, upload: Upload, also: Sequence[Statement] = ()) -> None:
-        """Set state and `ended` (and length and handle) as given, with `also` in the same transaction (law 4). The record must exist."""
+        """Set state, `ended`, length and handle as given, and run `also`, in one transaction (law 4).
+
+        A record that is gone is errors.UploadNotFound, and `also` has not been run.
+        """
 
     async def end(self, id: str, state: State, ended: float, also: Sequence[Statement] = ()) -> Upload | None:
         """Make it FAILED or EXPIRED; returns the upload as it is afterwards, None if it is gone."""
@@ -56,7 +60,10 @@ class Records(Protocol):
         """Delete the record; whether there was one."""
 
     async def final_of(self, partials: Sequence[str], owner: str, since: float) -> Upload | None:
-        """The newest final upload, not failed or expired, made of exactly this ordered list by this owner since then (T107)."""
+        """The newest final upload made of exactly this ordered list by this owner since then (T107).
+
+        One that failed or expired does not count.
+        """
 
     async def waiting_for(self, partial: str) -> Sequence[Upload]:
         """The final uploads still receiving that name this partial (T118)."""
@@ -71,6 +78,6 @@ class Records(Protocol):
         """How many uploads are in `state`."""
 
     async def check(self) -> None:
-        """Raises errors.Unavailable if the records cannot be read or written at present (for /readyz)."""
+        """Raises errors.Unavailable or errors.StorageFull if records cannot be read and written now (for /readyz)."""
 
     async def close(self) -> None: ...

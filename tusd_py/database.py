@@ -1,0 +1,358 @@
+"""The SQLite file: migrations, the one group-committing writer, and a connection for readers.
+
+A durable commit costs a sync of the disk, so nobody gets one alone. Requests that wait are collected on the event
+loop; whenever the writer's thread is idle, all of them go to it in one hop and become one transaction, and while that
+one works, more collect. Under load this is a hundred requests a sync; alone, a request waits for nobody.
+
+Laws:
+
+* `commit` returns when its writes are durable (WAL, synchronous=FULL), or raises and has then changed nothing. One
+  request's statements succeed or fail together; a request that fails takes no other with it. Only a COMMIT that fails
+  fails everybody in it.
+* `landed` callbacks run on the event loop in the order of the commits: who keeps copies of rows keeps them right there.
+* A caller that is cancelled hears of it when its transaction has ended (law 10).
+* No reader keeps a snapshot open, and the WAL is copied back outside the writer, so it stays small.
+* sqlite3's exceptions stop here (law 7): StorageFull, Conflict or Unavailable, with the cause chained.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from importlib import resources
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import aiosqlite
+
+from tusd_py.errors import StartError, StorageFull, TusError, Unavailable
+from tusd_py.instruments import Instruments
+from tusd_py.threads import outlive
+
+MAX_WAITING = 10_000  # requests; beyond them the disk is so far behind that clients had better come back
+BUSY_TIMEOUT = 5_000  # ms; only outsiders (a backup, a shell) can be in the way
+COPY_WAL_EVERY = 4 << 20  # bytes the log may grow before its pages are copied into the database
+MAX_WAL = 64 << 20  # bytes; beyond them the writer stops for a moment and empties the log itself
+EMPTYING_TIMEOUT = 100  # ms that this moment may take while somebody reads
+OLDEST_SQLITE = (3, 35, 0)  # RETURNING
+
+
+class Statement(NamedTuple):
+    """One SQL statement. A `needed` one that touches no row fails its request with Conflict."""
+
+    sql: str
+    parameters: tuple[object, ...] = ()
+    needed: bool = False
+
+
+class Result(NamedTuple):
+    """What a statement gave back (RETURNING), and how many rows it touched."""
+
+    rows: list[tuple[Any, ...]]
+    touched: int
+
+
+Landed = Callable[[list[Result]], None]
+
+
+class Conflict(Unavailable):
+    """The record exists already or is gone; try again in a moment."""
+
+
+class Database:
+    """Belongs to the event loop that opened it."""
+
+    def __init__(
+        self, writer: _Writer, thread: ThreadPoolExecutor, reader: aiosqlite.Connection, instruments: Instruments
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._writer = writer
+        self._thread = thread
+        self._reader = reader
+        self._instruments = instruments
+        self._waiting: list[_Request] = []
+        self._busy = False
+        self._closing = False
+        self._drained = asyncio.Event()
+        self._drained.set()
+
+    @classmethod
+    async def open(
+        cls, path: Path, instruments: Instruments, gate: AbstractContextManager[Any] | None = None
+    ) -> Database:
+        """Open or create the file and bring its schema up to date; errors.StartError says why that cannot be.
+
+        Every write transaction, from before BEGIN until after COMMIT, runs inside `gate`, in the writer's thread: where
+        several processes share the file, that is their turnstile.
+        """
+        thread = ThreadPoolExecutor(1, thread_name_prefix="tusd-database")
+        try:
+            writer = await asyncio.wrap_future(thread.submit(_Writer, path, gate or nullcontext()))
+            reader = await aiosqlite.connect(path, isolation_level=None)
+            await reader.execute_fetchall("PRAGMA query_only = ON")
+        except (sqlite3.Error, OSError) as error:
+            thread.shutdown()
+            message = f"The database {path} cannot be opened ({error}); mend it, or move it away to start empty."
+            raise StartError(message) from error
+        except StartError:
+            thread.shutdown()
+            raise
+        return cls(writer, thread, reader, instruments)
+
+    async def commit(self, statements: Sequence[Statement], landed: Landed | None = None) -> list[Result]:
+        """Run the statements as one transaction; returns a result each once they are durable."""
+        if self._closing or len(self._waiting) >= MAX_WAITING:
+            raise Unavailable("The database is stopping." if self._closing else "Too many writes wait for the disk.")
+        request = _Request(statements, landed, self._loop.create_future())
+        self._waiting.append(request)
+        if not self._busy:
+            self._busy = True
+            self._drained.clear()
+            self._loop.call_soon(self._send)  # whoever comes in this turn of the loop still joins
+        return await outlive(request.future)
+
+    async def read(self, statement: Statement) -> list[tuple[Any, ...]]:
+        """All rows of a query, fetched to the last in one hop: an unfinished cursor would freeze a snapshot."""
+        try:
+            rows: Iterable[tuple[Any, ...]] = await self._reader.execute_fetchall(statement.sql, statement.parameters)
+            return list(rows)
+        except (sqlite3.Error, ValueError) as error:  # ValueError: it is closed
+            raise _ours(error) from error
+
+    async def check(self) -> None:
+        """A write that changes nothing, to the disk and back; raises what a commit would raise."""
+        await self.commit([Statement(f"PRAGMA user_version = {self._writer.version}")])
+
+    async def close(self) -> None:
+        """Finish what waits, copy the log back and let go of the file. What comes later is Unavailable."""
+        if self._closing:
+            return
+        self._closing = True
+        await self._drained.wait()
+        await self._reader.close()
+        await asyncio.wrap_future(self._thread.submit(self._writer.close))
+        self._thread.shutdown()
+
+    def _send(self) -> None:
+        batch, self._waiting = self._waiting, []
+        self._thread.submit(self._work, batch)
+
+    def _work(self, batch: list[_Request]) -> None:
+        began = perf_counter()
+        outcomes = self._writer.commit([request.statements for request in batch])
+        self._loop.call_soon_threadsafe(self._land, batch, outcomes, perf_counter() - began)
+        if not self._writer.tidy():
+            self._loop.call_soon_threadsafe(self._instruments.background_failed, "checkpoint")
+
+    def _land(self, batch: list[_Request], outcomes: list[Outcome], seconds: float) -> None:
+        landed = 0
+        for request, outcome in zip(batch, outcomes, strict=True):
+            landed += request.land(outcome)
+        if landed:
+            self._instruments.committed(landed, seconds)
+        if self._waiting:
+            self._loop.call_soon(self._send)
+        else:
+            self._busy = False
+            self._drained.set()
+
+
+Outcome = list[Result] | TusError
+
+
+class _Request:
+    __slots__ = ("future", "landed", "statements")
+
+    def __init__(
+        self, statements: Sequence[Statement], landed: Landed | None, future: asyncio.Future[list[Result]]
+    ) -> None:
+        self.statements = statements
+        self.landed = landed
+        self.future = future
+
+    def land(self, outcome: Outcome) -> bool:
+        """Tell the caller; whether its writes are in the database."""
+        if isinstance(outcome, TusError):
+            if not self.future.done():
+                self.future.set_exception(outcome)
+            return False
+        if self.landed is not None:
+            self.landed(outcome)
+        if not self.future.done():
+            self.future.set_result(outcome)
+        return True
+
+
+class _RolledBack(Exception):
+    """SQLite gave up the transaction of a whole batch for the fault of one statement."""
+
+
+class _Writer:
+    """The connection that writes. All of it runs in one thread."""
+
+    def __init__(self, path: Path, gate: AbstractContextManager[Any]) -> None:
+        path.touch(mode=0o600)  # an upload's id is what entitles to it: nobody else may read them
+        self._gate = gate
+        self._wal = Path(f"{path}-wal")
+        self._copied = 0  # bytes of the log at the last copy
+        self._db = _connect(path)
+        try:
+            self.version = _migrate(self._db, path)
+        except (sqlite3.Error, StartError):
+            self._db.close()
+            raise
+        self._copier = _Copier(path)
+
+    def commit(self, batch: Sequence[Sequence[Statement]]) -> list[Outcome]:
+        """Every request's outcome, whatever happens: nobody may wait for ever."""
+        try:
+            with self._gate:
+                return self._transaction(batch)
+        except _RolledBack:
+            return [self.commit([statements])[0] for statements in batch]
+        except Exception as error:  # noqa: BLE001  # a supervisor: BEGIN, COMMIT, the gate or a fault of ours
+            self._roll_back()
+            return [_ours(error) for _ in batch]
+
+    def _transaction(self, batch: Sequence[Sequence[Statement]]) -> list[Outcome]:
+        self._db.execute("BEGIN IMMEDIATE")
+        outcomes: list[Outcome] = []
+        for statements in batch:
+            outcomes.append(self._attempt(statements))
+            if not self._db.in_transaction:  # a full disk or an I/O error takes all of it back
+                if len(batch) > 1:
+                    raise _RolledBack
+                return outcomes
+        self._db.execute("COMMIT")
+        return outcomes
+
+    def _attempt(self, statements: Sequence[Statement]) -> Outcome:
+        try:
+            return [self._run(statements[0])] if len(statements) == 1 else self._together(statements)
+        except Conflict as conflict:
+            return conflict
+        except (sqlite3.Error, OverflowError, ValueError) as error:  # the latter two: a value that SQLite cannot hold
+            return _ours(error)
+
+    def _together(self, statements: Sequence[Statement]) -> list[Result]:
+        self._db.execute("SAVEPOINT request")
+        try:
+            results = [self._run(statement) for statement in statements]
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK TO request")
+                self._db.execute("RELEASE request")
+            raise
+        self._db.execute("RELEASE request")
+        return results
+
+    def _run(self, statement: Statement) -> Result:
+        cursor = self._db.execute(statement.sql, statement.parameters)
+        rows = cursor.fetchall() if cursor.description else []
+        result = Result(rows, cursor.rowcount)
+        if statement.needed and not result.touched:
+            raise Conflict
+        return result
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def tidy(self) -> bool:
+        """Keep the log small; whether that worked so far."""
+        size = self._wal.stat().st_size
+        if size < self._copied:  # SQLite has begun the log anew
+            self._copied = 0
+        grown = size - self._copied > COPY_WAL_EVERY
+        if size > MAX_WAL and grown:
+            self._copied = size
+            self._empty_wal()
+        elif grown and self._copier.begin():
+            self._copied = size
+        return self._copier.worked
+
+    def _empty_wal(self) -> None:
+        self._db.execute(f"PRAGMA busy_timeout = {EMPTYING_TIMEOUT}")
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+
+    def close(self) -> None:
+        """SQLite copies and deletes the log when the last connection goes."""
+        self._copier.close()
+        self._db.close()
+
+
+class _Copier:
+    """Copies the log back into the database beside the writer, in a thread and a connection of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = _connect(path)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tusd-checkpoint")
+        self._running: Future[None] | None = None
+        self.worked = True
+
+    def begin(self) -> bool:
+        if self._running is not None and not self._running.done():
+            return False
+        self._running = self._thread.submit(self._copy)
+        return True
+
+    def _copy(self) -> None:
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self.worked = True
+        except sqlite3.Error:
+            self.worked = False
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=True)
+        self._db.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise StartError(f"SQLite {sqlite3.sqlite_version} is too old; this Python needs one of at least 3.35.")
+    db = sqlite3.connect(
+        path, BUSY_TIMEOUT / 1000, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    try:
+        db.execute("PRAGMA journal_mode = WAL").fetchall()
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA foreign_keys = ON")
+        db.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+        # So that the size of the log tells how much is in it.
+        db.execute(f"PRAGMA journal_size_limit = {COPY_WAL_EVERY}").fetchall()
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def _migrate(db: sqlite3.Connection, path: Path) -> int:
+    """Apply the migrations that the file lacks, each in its own transaction; returns the version it has then."""
+    folder = resources.files("tusd_py.records") / "schema"
+    scripts = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
+    have = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if have > len(scripts):
+        message = f"The database {path} was made by a newer version (schema {have}, known here: {len(scripts)})"
+        raise StartError(f"{message}; install that version again.")
+    for number, script in enumerate(scripts[have:], start=have + 1):
+        db.executescript(f"BEGIN IMMEDIATE;\n{script.read_text('utf-8')}\nPRAGMA user_version = {number};\nCOMMIT;")
+    return len(scripts)
+
+
+def _ours(error: Exception) -> TusError:
+    """The failure in our words, with its cause chained (law 7)."""
+    ours: TusError
+    if isinstance(error, sqlite3.IntegrityError):
+        ours = Conflict()
+    elif getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        ours = StorageFull()
+    else:
+        ours = Unavailable()
+    ours.__cause__ = error
+    return ours

@@ -1,0 +1,189 @@
+"""Records in the SQLite file, with a cache of whole uploads in front.
+
+The cache is right because it is only written from what a commit gave back, in the order of the commits (`landed` of
+database.py), and by reads during which no commit touched that upload. It holds no "there is none": an id that is
+asked for in vain costs a read. All of it may be thrown away at any moment.
+"""
+
+# ruff: noqa: S608 -- only constants of this file are put together; values are always bound
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from hashlib import blake2b
+from typing import Any
+
+from tusd_py.database import Conflict, Database, Result, Statement
+from tusd_py.errors import UploadNotFound
+from tusd_py.records.base import Page, Query
+from tusd_py.records.cursor import Place, place_of, understood, written
+from tusd_py.upload import Kind, State, Upload
+
+SCAN_PAGE = 500  # uploads held in memory at once by a scan
+
+# The subquery walks the primary key, so the partials come in their order.
+COLUMNS = """id, length, created, metadata, kind, concat, owner, state, ended, handle,
+    CASE kind WHEN 'final' THEN (SELECT group_concat(partial_id, ' ') FROM
+        (SELECT partial_id FROM parts WHERE final_id = uploads.id ORDER BY position)) END AS partials"""
+
+INSERT = """INSERT INTO uploads (id, length, created, metadata, kind, concat, owner, state, ended, handle, recipe)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+INSERT_PART = "INSERT INTO parts (final_id, position, partial_id) VALUES (?, ?, ?)"
+LOAD = f"SELECT {COLUMNS} FROM uploads WHERE id = ?"
+DECLARE = f"UPDATE uploads SET length = coalesce(length, ?) WHERE id = ? RETURNING {COLUMNS}"
+KEEP = f"UPDATE uploads SET handle = ? WHERE id = ? AND state = 'receiving' RETURNING {COLUMNS}"
+FINISH = f"UPDATE uploads SET state = ?, ended = ?, length = ?, handle = ? WHERE id = ? RETURNING {COLUMNS}"
+END = f"UPDATE uploads SET state = ?, ended = ? WHERE id = ? RETURNING {COLUMNS}"
+REMOVE = "DELETE FROM uploads WHERE id = ?"
+FINAL_OF = f"""SELECT {COLUMNS} FROM uploads WHERE recipe = ? AND created >= ? AND state IN ('receiving', 'finished')
+    ORDER BY created DESC, id DESC LIMIT 1"""
+WAITING_FOR = f"""SELECT {COLUMNS} FROM uploads WHERE state = 'receiving' AND id IN
+    (SELECT final_id FROM parts WHERE partial_id = ?) ORDER BY created, id"""
+SCAN = f"""SELECT {COLUMNS} FROM uploads WHERE state = ? AND (created, id) > (?, ?)
+    ORDER BY created, id LIMIT {SCAN_PAGE}"""
+COUNT = "SELECT count(*) FROM uploads WHERE state = ?"
+
+BEGINNING = Place(float("-inf"), "")
+END_OF_TIME = Place(float("inf"), "")
+
+
+class SqliteRecords:
+    """See records/base.py. The database belongs to whoever opened it."""
+
+    def __init__(self, database: Database, cache_size: int = 10_000) -> None:
+        self._database = database
+        self._cache_size = cache_size
+        self._cache: OrderedDict[str, Upload] = OrderedDict()
+        self._loading: dict[str, object] = {}  # by id, the last read, while no commit has touched that upload
+
+    async def load(self, id: str) -> Upload | None:
+        upload = self._cache.get(id)
+        return await self._read(id) if upload is None else upload
+
+    async def create(self, upload: Upload, also: Sequence[Statement] = ()) -> None:
+        def landed(_: list[Result]) -> None:
+            self._remember(upload)
+
+        await self._database.commit([*_insertion(upload), *also], landed)
+
+    async def declare_length(self, id: str, length: int) -> Upload | None:
+        return await self._change(Statement(DECLARE, (length, id)))
+
+    async def keep(self, id: str, handle: str) -> None:
+        await self._change(Statement(KEEP, (handle, id)))
+
+    async def finish(self, upload: Upload, also: Sequence[Statement] = ()) -> None:
+        values = (upload.state, upload.ended, upload.length, upload.handle, upload.id)
+        try:
+            await self._change(Statement(FINISH, values, needed=True), also)
+        except Conflict as conflict:
+            if conflict.__cause__ is not None:  # a constraint that `also` met
+                raise
+            raise UploadNotFound from conflict
+
+    async def end(self, id: str, state: State, ended: float, also: Sequence[Statement] = ()) -> Upload | None:
+        return await self._change(Statement(END, (state, ended, id)), also)
+
+    async def remove(self, id: str, also: Sequence[Statement] = ()) -> bool:
+        def landed(_: list[Result]) -> None:
+            self._forget(id)
+
+        results = await self._database.commit([Statement(REMOVE, (id,)), *also], landed)
+        return results[0].touched > 0
+
+    async def final_of(self, partials: Sequence[str], owner: str, since: float) -> Upload | None:
+        rows = await self._database.read(Statement(FINAL_OF, (_recipe(partials, owner), since)))
+        return _upload(rows[0]) if rows else None
+
+    async def waiting_for(self, partial: str) -> Sequence[Upload]:
+        return [_upload(row) for row in await self._database.read(Statement(WAITING_FOR, (partial,)))]
+
+    async def scan(self, state: State) -> AsyncIterator[Upload]:
+        last = BEGINNING
+        while rows := await self._database.read(Statement(SCAN, (state, *last))):
+            for row in rows:
+                upload = _upload(row)
+                yield upload
+            last = place_of(upload)
+
+    async def page(self, query: Query) -> Page:
+        rows = await self._database.read(_listing(query))
+        uploads = tuple(_upload(row) for row in rows[: query.limit])
+        return Page(uploads, written(place_of(uploads[-1])) if len(rows) > query.limit else None)
+
+    async def count(self, state: State) -> int:
+        rows = await self._database.read(Statement(COUNT, (state,)))
+        return int(rows[0][0])
+
+    async def check(self) -> None:
+        await self._database.read(Statement(COUNT, (State.FAILED,)))
+        await self._database.check()
+
+    async def close(self) -> None:
+        self._cache.clear()
+
+    async def _change(self, statement: Statement, also: Sequence[Statement] = ()) -> Upload | None:
+        """Commit a change that gives the row back; returns the upload as it is then, None if no row was touched."""
+        changed: Upload | None = None
+
+        def landed(results: list[Result]) -> None:
+            nonlocal changed
+            if results[0].rows:
+                changed = _upload(results[0].rows[0])
+                self._remember(changed)
+
+        await self._database.commit([statement, *also], landed)
+        return changed
+
+    async def _read(self, id: str) -> Upload | None:
+        mine = self._loading[id] = object()
+        try:
+            rows = await self._database.read(Statement(LOAD, (id,)))
+        finally:
+            untouched = self._loading.get(id) is mine
+            if untouched:
+                del self._loading[id]
+        upload = _upload(rows[0]) if rows else None
+        if upload is not None and untouched:
+            self._remember(upload)
+        return self._cache.get(id, upload)
+
+    def _remember(self, upload: Upload) -> None:
+        self._forget(upload.id)
+        self._cache[upload.id] = upload
+        if len(self._cache) > self._cache_size:
+            self._cache.popitem(last=False)
+
+    def _forget(self, id: str) -> None:
+        self._cache.pop(id, None)
+        self._loading.pop(id, None)
+
+
+def _insertion(upload: Upload) -> list[Statement]:
+    """One statement for a small upload: it then needs no savepoint."""
+    recipe = _recipe(upload.partials, upload.owner) if upload.kind is Kind.FINAL else None
+    told = (upload.id, upload.length, upload.created, upload.metadata, upload.kind, upload.concat, upload.owner)
+    parts = [Statement(INSERT_PART, (upload.id, position, part)) for position, part in enumerate(upload.partials)]
+    return [Statement(INSERT, (*told, upload.state, upload.ended, upload.handle, recipe)), *parts]
+
+
+def _listing(query: Query) -> Statement:
+    """A union of the states, newest first: SQLite merges them along the one index and sorts nothing."""
+    before = END_OF_TIME if query.after is None else understood(query.after)
+    wanted, extra = ("AND kind = ?", (query.kind,)) if query.kind else ("", ())
+    one = f"SELECT {COLUMNS} FROM uploads WHERE state = ? AND (created, id) < (?, ?) {wanted}"
+    states = [query.state] if query.state else list(State)
+    values: tuple[object, ...] = tuple(value for state in states for value in (state, *before, *extra))
+    union = " UNION ALL ".join([one] * len(states))
+    return Statement(f"{union} ORDER BY created DESC, id DESC LIMIT ?", (*values, query.limit + 1))
+
+
+def _recipe(partials: Sequence[str], owner: str) -> bytes:
+    return blake2b("\n".join((owner, *partials)).encode(), digest_size=16).digest()
+
+
+def _upload(row: tuple[Any, ...]) -> Upload:
+    id, length, created, metadata, kind, concat, owner, state, ended, handle, partials = row
+    parts = tuple(partials.split()) if partials else ()
+    return Upload(id, length, created, metadata, Kind(kind), concat, parts, owner, State(state), ended, handle)
