@@ -1,0 +1,249 @@
+"""When bytes are durable: the handle that says so, the group sync of small files and the background sync of big ones.
+
+Theory. A *process* that dies leaves the page cache, and so every byte, intact. A *machine* that dies loses whatever was
+not synced, and may keep a file's new size without its bytes. Law 1a therefore keeps in the upload's record a handle:
+the boot id of the machine's life in which the bytes were written, and `synced`, the offset up to which they were known
+to be on the disk in that life. As long as the boot id is the present one, the size of the file is the truth; after a
+machine crash an unfinished file falls back to `synced`. Finished uploads were synced before their record said so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from tusd_py.errors import TusError
+from tusd_py.instruments import Instruments
+from tusd_py.storage.base import Body, Keep
+from tusd_py.threads import Pool
+
+log = logging.getLogger("tusd_py.storage")
+
+SYNC_EVERY = 64 << 20  # 64 MiB of new bytes
+SYNC_WHEN_SILENT = 2.0  # seconds
+TICK = 0.2  # seconds between two looks at what is being written
+SLOW_SYNC = 0.0002  # seconds: from here on several threads sync a batch faster than one
+BATCH_THREADS = 8
+
+
+class Handle(NamedTuple):
+    """What a local upload's record remembers of its file: `boot/synced`."""
+
+    boot: str
+    synced: int
+
+    @classmethod
+    def parse(cls, text: str) -> Handle:
+        boot, _, synced = text.partition("/")
+        return cls(boot, int(synced or 0))
+
+    def __str__(self) -> str:
+        return f"{self.boot}/{self.synced}"
+
+
+def boot_id() -> str:
+    """Which life of the machine this is. Where the system has no boot id, a constant: then no crash can be told."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else "unknown"
+
+
+def sync_file(name: str, folder: int) -> None:
+    """fdatasync a file of the folder. Raises OSError; a failed sync must never be tried a second time (law 7)."""
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)
+
+
+class GroupSync:
+    """Syncs small files in batches: whatever waits goes into one hop, and the folder is synced once for all of them."""
+
+    def __init__(self, folder: int, instruments: Instruments) -> None:
+        self._folder = folder
+        self._instruments = instruments
+        self._conductor = ThreadPoolExecutor(1, thread_name_prefix="tusd-group-sync")
+        self._threads = ThreadPoolExecutor(BATCH_THREADS, thread_name_prefix="tusd-group-sync")
+        self._waiting: list[tuple[str, asyncio.Future[None]]] = []
+        self._busy = False
+        self._usual = 0.0  # seconds a sync takes, smoothed
+
+    async def sync(self, name: str) -> None:
+        """Returns when the file and its entry in the folder are durable. Raises OSError."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((name, future))
+        if not self._busy:
+            self._send()
+        await future
+
+    def _send(self) -> None:
+        batch, self._waiting = self._waiting, []
+        self._busy = True
+        loop = asyncio.get_running_loop()
+        self._conductor.submit(self._work, batch, loop)
+
+    def _work(self, batch: list[tuple[str, asyncio.Future[None]]], loop: asyncio.AbstractEventLoop) -> None:
+        started = time.monotonic()
+        outcomes = self._sync_all([name for name, _ in batch])
+        try:
+            os.fsync(self._folder)
+        except OSError as error:
+            outcomes = [error] * len(batch)
+        took = time.monotonic() - started
+        self._usual += (took / len(batch) - self._usual) / 8
+        self._instruments.synced(took)
+        loop.call_soon_threadsafe(self._done, batch, outcomes)
+
+    def _sync_all(self, names: list[str]) -> list[OSError | None]:
+        if len(names) > 1 and self._usual > SLOW_SYNC:
+            return list(self._threads.map(self._sync_one, names))
+        return [self._sync_one(name) for name in names]
+
+    def _sync_one(self, name: str) -> OSError | None:
+        try:
+            sync_file(name, self._folder)
+        except OSError as error:
+            return error
+        return None
+
+    def _done(self, batch: list[tuple[str, asyncio.Future[None]]], outcomes: list[OSError | None]) -> None:
+        self._busy = False
+        if self._waiting:
+            self._send()
+        for (_, future), error in zip(batch, outcomes, strict=True):
+            if future.done():
+                continue  # its request was cancelled
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+    def close(self) -> None:
+        self._conductor.shutdown(wait=True)
+        self._threads.shutdown(wait=True)
+
+
+@dataclass(slots=True)
+class _Watch:
+    """An unfinished file that has bytes which a machine crash would lose."""
+
+    keep: Keep
+    synced: int
+    start: int  # where the body began
+    body: Body | None  # while one is being written
+    offset: int  # as last seen
+    moved_at: float  # when it last grew
+    syncing: bool = False
+
+    def look(self, now: float) -> None:
+        offset = self.offset if self.body is None else self.start + self.body.moved
+        if offset != self.offset:
+            self.offset, self.moved_at = offset, now
+
+    def due(self, now: float) -> bool:
+        unsynced = self.offset - self.synced
+        return unsynced >= SYNC_EVERY or (unsynced > 0 and now - self.moved_at >= SYNC_WHEN_SILENT)
+
+
+class BackgroundSync:
+    """Moves `synced` on behind the writers (law 1a): every 64 MiB, 2 s after an upload falls silent, at a clean stop.
+
+    `damaged` is told of a file whose sync failed: its bytes can no longer be trusted (law 7).
+    """
+
+    def __init__(
+        self,
+        folder: int,
+        boot: str,
+        pool: Pool,
+        instruments: Instruments,
+        floors: dict[str, int],
+        damaged: Callable[[str], None],
+    ) -> None:
+        self._folder = folder
+        self._boot = boot
+        self._pool = pool
+        self._instruments = instruments
+        self._floors = floors
+        self._damaged = damaged
+        self._watches: dict[str, _Watch] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def writing(self, id: str, start: int, synced: int, body: Body, keep: Keep) -> None:
+        """A body begins to arrive."""
+        watch = self._watches.get(id)
+        if watch is not None:
+            synced = watch.synced
+        self._watches[id] = _Watch(keep, synced, start, body, start, time.monotonic())
+        self._start()
+
+    def wrote(self, id: str, offset: int) -> None:
+        """The body of the watch has ended at `offset`."""
+        watch = self._watches.get(id)
+        if watch is not None:
+            watch.body, watch.offset, watch.moved_at = None, offset, time.monotonic()
+
+    def forget(self, id: str) -> None:
+        """It is finished, deleted or damaged."""
+        self._watches.pop(id, None)
+
+    async def close(self) -> None:
+        """Sync all that is left."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await asyncio.gather(*(self._sync(id, watch) for id, watch in list(self._watches.items())))
+
+    def _start(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="background-sync")
+
+    async def _run(self) -> None:
+        rounds: set[asyncio.Task[None]] = set()
+        while self._watches:
+            await asyncio.sleep(TICK)
+            now = time.monotonic()
+            for id, watch in list(self._watches.items()):
+                watch.look(now)
+                if watch.due(now) and not watch.syncing:
+                    task = asyncio.create_task(self._sync(id, watch))
+                    rounds.add(task)
+                    task.add_done_callback(rounds.discard)
+                elif watch.body is None and watch.synced >= watch.offset:
+                    self._watches.pop(id)
+
+    async def _sync(self, id: str, watch: _Watch) -> None:
+        watch.look(time.monotonic())
+        offset = min(watch.offset, self._floors.get(id, watch.offset))
+        if offset <= watch.synced:
+            return
+        watch.syncing = True
+        try:
+            await self._pool.run(self._sync_file, id, watch.synced == 0)
+            await watch.keep(str(Handle(self._boot, offset)))
+            watch.synced = offset
+        except FileNotFoundError:
+            self.forget(id)
+        except OSError:
+            log.exception("sync-failed", extra={"id": id})
+            self.forget(id)
+            self._damaged(id)
+        except TusError as error:  # the record could not be written: `synced` stays behind and is tried again
+            self._instruments.background_failed("sync")
+            log.warning("sync-not-recorded", extra={"id": id, "error": error.code})
+        finally:
+            watch.syncing = False
+
+    def _sync_file(self, id: str, entry_too: bool) -> None:
+        started = time.monotonic()
+        sync_file(id, self._folder)
+        if entry_too:
+            os.fsync(self._folder)
+        self._instruments.synced(time.monotonic() - started)

@@ -1,0 +1,242 @@
+"""A request's bytes, ending cleanly: whatever goes wrong, the storage sees the end of the input (law 2)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from aiohttp import web
+from aiohttp.http import HttpProcessingError
+from aiohttp.web_protocol import RequestPayloadError
+
+from tusd_py.instruments import Instruments
+from tusd_py.storage.base import Ending
+from tusd_py.storage.body import INLINE_BYTES, LoopGuard, Stream
+from tusd_py.threads import Pool
+from tusd_py.web import zero_copy
+from tusd_py.web.zero_copy import HOP, Hop, Rest, Takeover
+
+T = TypeVar("T")
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+RATE_WINDOW = 10.0  # seconds over which the minimum rate is taken
+LINGER_TIME = 10.0  # seconds, and
+LINGER_BYTES = 16 << 20  # 16 MiB: how far a refused body is read on, so that the client sees the answer
+DROPS = (OSError, RequestPayloadError, HttpProcessingError)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyReader:
+    """What all bodies of a server share. `idle_timeout` is seconds, `minimum_rate` bytes a second (0: none)."""
+
+    byte_pool: Pool
+    guard: LoopGuard
+    instruments: Instruments
+    idle_timeout: float = 60.0
+    minimum_rate: int = 0
+    zero_copy: bool = True
+
+    def read(self, request: web.BaseRequest, announced: int | None, expects_continue: bool) -> RequestBody:
+        """`announced` is the body's Content-Length, None for a chunked body."""
+        return RequestBody(self, request, announced, expects_continue)
+
+
+class RequestBody(Stream):
+    """The Body of one request, by the ordinary way or, where that is possible and worth it, without a copy."""
+
+    __slots__ = ("_expects_continue", "_left", "_rate_mark", "_request", "_server", "_takeover", "_timeout")
+
+    def __init__(
+        self, server: BodyReader, request: web.BaseRequest, announced: int | None, expects_continue: bool
+    ) -> None:
+        super().__init__(server.byte_pool, server.guard)
+        self._server = server
+        self._request = request
+        self._left = announced  # bytes that are still to come; None: the end is seen when it comes
+        self._expects_continue = expects_continue
+        self._timeout: asyncio.Timeout | None = None
+        self._rate_mark = (0.0, 0)
+        self._takeover: Takeover | None = None
+
+    async def pour(self, fd: int, at: int) -> int:
+        if self._can_be_spliced():
+            return await self._pour_spliced(fd, at)
+        return await super().pour(fd, at)
+
+    async def linger(self) -> None:
+        """After an early answer, take what the client still sends, or it would see a reset in place of the answer."""
+        if self._takeover is None or self.ended_by is Ending.DROPPED:
+            return  # aiohttp lingers by itself where its parser is in charge
+        seconds = 1.0 if self.ended_by is Ending.STOPPING else LINGER_TIME
+        null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._pour_away(self._takeover, null)
+        except TimeoutError:
+            return
+        finally:
+            os.close(null)
+
+    def close(self) -> None:
+        """Let go of the socket. Call it once the answer is written."""
+        if self._takeover is not None:
+            self._takeover.close()
+            self._takeover = None
+
+    # What Stream asks for
+
+    def _complete(self) -> bool:
+        return self._request.content.at_eof() if self._left is None else self._left == 0
+
+    def _wake(self) -> None:
+        if self._timeout is not None and not self._timeout.expired():
+            self._timeout.reschedule(asyncio.get_running_loop().time())
+
+    async def _arrive(self) -> bytes:
+        if self._left == 0:
+            return b""  # whatever happens to the connection now, the body is complete (A23)
+        self._invite()
+        try:
+            piece = await self._read()
+        except DROPS:
+            self._end(Ending.DROPPED)
+            return b""
+        self._account(len(piece))
+        if not piece and self._left:
+            self._end(Ending.DROPPED)
+        return piece
+
+    async def _read(self) -> bytes:
+        content = self._request.content
+        piece = content.read_nowait()
+        if piece or content.at_eof():
+            return piece
+        if self._request.transport is None:
+            raise ConnectionResetError
+        return await self._patiently(content.readany()) or b""
+
+    # Waiting
+
+    async def _patiently(self, arrival: Awaitable[T]) -> T | None:
+        """What arrives; None when the idle timeout or somebody who wants the upload comes first."""
+        self.silent_since = time.monotonic()
+        try:
+            async with asyncio.timeout(self._server.idle_timeout) as self._timeout:
+                return await arrival
+        except TimeoutError:
+            if self._timeout is None or not self._timeout.expired():
+                raise  # the connection's own time-out
+            self._end(self._wanted or Ending.IDLE)
+            return None
+        finally:
+            self.silent_since = None
+            self._timeout = None
+
+    def _account(self, amount: int) -> None:
+        if self._left is not None:
+            self._left -= amount
+        self._server.instruments.received(amount)
+        if self._server.minimum_rate:
+            self._check_rate(amount)
+
+    def _check_rate(self, amount: int) -> None:
+        now = time.monotonic()
+        since, seen = self._rate_mark
+        if since == 0.0:
+            self._rate_mark = (now, 0)
+        elif now - since < RATE_WINDOW:
+            self._rate_mark = (since, seen + amount)
+        elif seen + amount < self._server.minimum_rate * (now - since):
+            self._wanted = self._wanted or Ending.IDLE
+        else:
+            self._rate_mark = (now, 0)
+
+    def _invite(self) -> None:
+        """Send 100 Continue, once, when every check has been passed and the body is wanted (T45, A36)."""
+        if self._expects_continue and self._request.transport is not None:
+            self._expects_continue = False
+            self._request.transport.write(CONTINUE)
+
+    # The zero-copy way
+
+    def _can_be_spliced(self) -> bool:
+        return (
+            self._server.zero_copy
+            and self._digest is None
+            and self._left is not None
+            and self._left > zero_copy.THRESHOLD
+            and (self._room is None or self._left <= self._room - self._accepted)
+            and zero_copy.suits(self._request)
+        )
+
+    async def _pour_spliced(self, fd: int, at: int) -> int:
+        start = self.moved
+        self._invite()
+        try:
+            takeover = self._takeover = Takeover(self._request)
+        except DROPS:
+            self._end(Ending.DROPPED)
+            return 0
+        try:
+            await self._put_buffered(takeover, fd, at)
+            while self._left and self.ended_by is None:
+                await self._splice(takeover, fd, at + self.moved - start)
+        finally:
+            self._part_from(takeover)
+        return self.moved - start
+
+    async def _put_buffered(self, takeover: Takeover, fd: int, at: int) -> None:
+        pieces = takeover.take_buffered()
+        for piece in pieces:
+            written = await self._write(fd, memoryview(piece), at)
+            at += written
+            self.moved += written
+            self._account(len(piece))
+            if written < len(piece):
+                self._end(Ending.FULL)
+                return
+
+    async def _splice(self, takeover: Takeover, fd: int, at: int) -> None:
+        """One round: a little on the loop, and if the socket has more than that, a hop into a thread."""
+        if self._wanted is not None:
+            self._end(self._wanted)
+            return
+        rest = Rest.MORE
+        if self._guard.allows(started := time.monotonic()):
+            little = zero_copy.hop(takeover.socket, fd, at, min(self._left or 0, INLINE_BYTES))
+            self._guard.spent(started, time.monotonic())
+            rest = self._moved(little)
+            at += little.moved
+        if rest is Rest.MORE and self._left:
+            rest = self._moved(await self._pool.run(zero_copy.hop, takeover.socket, fd, at, min(self._left, HOP)))
+        if rest is Rest.DRY and self._left:
+            await self._patiently(takeover.readable())
+
+    def _moved(self, hop: Hop) -> Rest:
+        self.moved += hop.moved
+        self._account(hop.moved)
+        if hop.rest is Rest.OVER and self._left:
+            self._end(Ending.DROPPED)
+        elif hop.rest is Rest.FULL:
+            self._end(Ending.FULL)
+        return hop.rest
+
+    def _part_from(self, takeover: Takeover) -> None:
+        if self._left == 0 and self.ended_by is None:
+            takeover.give_back()
+        else:
+            takeover.abandon()
+
+    async def _pour_away(self, takeover: Takeover, null: int) -> None:
+        poured = 0
+        while poured < LINGER_BYTES:
+            hop = await self._pool.run(zero_copy.hop, takeover.socket, null, None, HOP)
+            poured += hop.moved
+            if hop.rest is Rest.OVER:
+                return
+            if hop.rest is Rest.DRY:
+                await takeover.readable()
