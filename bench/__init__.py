@@ -1,0 +1,1 @@
+"""`python -m bench` compares this server with its peers, side by side, on one machine."""
