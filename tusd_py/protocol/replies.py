@@ -41,7 +41,7 @@ class Reply:
 # On every reply (T6); what tells of an upload's state must never come from a cache (T18, P5).
 _ALWAYS: Headers = (("Tus-Resumable", VERSION), ("X-Content-Type-Options", "nosniff"))
 _FRESH: Headers = (*_ALWAYS, ("Cache-Control", "no-store"))
-_DEFERRED: Headers = (("Upload-Defer-Length", "1"),)
+_DEFERRED = ("Upload-Defer-Length", "1")
 _ZERO: Headers = (("Upload-Offset", "0"),)
 _TERMINATED = Reply(204, _ALWAYS)
 _PHRASES = {status.value: status.phrase for status in HTTPStatus} | {460: "Checksum Mismatch"}
@@ -78,8 +78,10 @@ def inspected(upload: Upload, offset: int | None, expires: float | None, limits:
     joining = upload.kind is Kind.FINAL and upload.state is State.RECEIVING
     if joining and "concatenation-unfinished" not in limits.extensions:
         offset = None
-    headers = [*_FRESH, *_offset(offset)]
-    headers += _DEFERRED if upload.length is None else (("Upload-Length", str(upload.length)),)
+    headers = list(_FRESH)
+    if offset is not None:
+        headers.append(("Upload-Offset", str(offset)))
+    headers.append(_DEFERRED if upload.length is None else ("Upload-Length", str(upload.length)))
     if upload.metadata is not None:
         headers.append(("Upload-Metadata", upload.metadata))
     if upload.concat is not None:

@@ -46,16 +46,12 @@ from tusd_py.protocol.limits import Limits
 VERSION = "1.0.0"
 
 _METHODS = frozenset(("OPTIONS", "HEAD", "GET", "POST", "PATCH", "DELETE"))
-_VERSION_ONLY = frozenset(("tus-resumable",))  # HEAD of a partial carries Upload-Concat too: not read (T115)
 _LENGTHS = frozenset(("content-length", "transfer-encoding", "upload-length"))
-_BODY_FIELDS = _VERSION_ONLY | _LENGTHS | {"content-type", "upload-checksum"}
-_FIELDS = {
-    "HEAD": _VERSION_ONLY,
-    "DELETE": _VERSION_ONLY,
-    "PATCH": _BODY_FIELDS | {"upload-offset"},
-    "POST": _BODY_FIELDS | {"upload-defer-length", "upload-metadata", "upload-concat"},
-}
+_BODY_FIELDS = _LENGTHS | {"tus-resumable", "content-type", "upload-checksum"}
+_APPEND_FIELDS = _BODY_FIELDS | {"upload-offset"}  # an Upload-Concat, as clients repeat it there, is not read (T115)
+_CREATION_FIELDS = _BODY_FIELDS | {"upload-defer-length", "upload-metadata", "upload-concat"}
 _DESCRIBE = Describe()
+_ONE_VERSION = [VERSION]
 
 Fields = dict[str, str]
 
@@ -88,10 +84,14 @@ def parse(method: str, id: str | None, headers: Iterable[tuple[str, str]], limit
     if id is None:
         if method != "POST":
             raise MethodNotAllowed(allow=allowed(id, limits))
-        found, repeated = _gather(headers, _FIELDS["POST"])
+        found, repeated = _gather(headers, _CREATION_FIELDS)
         return _creation(found, repeated, limits)
-    if method == "HEAD" or method == "PATCH" or (method == "DELETE" and "termination" in limits.extensions):
-        return _on_upload(method, id, headers, limits)
+    if method == "PATCH":
+        return _append(id, headers, limits)
+    if method == "HEAD":
+        return _unless_faulty(method, Inspect(id), headers)
+    if method == "DELETE" and "termination" in limits.extensions:
+        return _unless_faulty(method, Terminate(id), headers)
     if method == "GET" and limits.downloads:
         return Download(id)  # needs no Tus-Resumable (T9, U7)
     raise MethodNotAllowed(allow=allowed(id, limits))
@@ -111,19 +111,25 @@ def _gather(headers: Iterable[tuple[str, str]], wanted: frozenset[str]) -> tuple
     return found, repeated
 
 
-def _on_upload(method: str, id: str, headers: Iterable[tuple[str, str]], limits: Limits) -> Command:
-    found, repeated = _gather(headers, _FIELDS[method])
+def _unless_faulty(method: str, command: Inspect | Terminate, headers: Iterable[tuple[str, str]]) -> Command:
+    """HEAD and DELETE need one field only, so most names are told by their length and never folded to lower case."""
+    versions = [value for name, value in headers if len(name) == 13 and name.lower() == "tus-resumable"]
+    if versions == _ONE_VERSION:
+        return command
+    fault = _version_fault(versions[0] if versions else None) or _repetition("tus-resumable")
+    return Faulty(command.id, method, fault, first=bool(versions) and versions[0] != VERSION)
+
+
+def _append(id: str, headers: Iterable[tuple[str, str]], limits: Limits) -> Append | Faulty:
+    found, repeated = _gather(headers, _APPEND_FIELDS)
     try:
-        _check_version(found)
-        if method == "PATCH":
-            return _append(id, found, repeated, limits)
-        _check_unique(repeated)
+        return _read_append(id, found, repeated, limits)
     except TusError as fault:
-        return Faulty(id, method, fault, first=found.get("tus-resumable", VERSION) != VERSION)
-    return Inspect(id) if method == "HEAD" else Terminate(id)
+        return Faulty(id, "PATCH", fault, first=found.get("tus-resumable", VERSION) != VERSION)
 
 
-def _append(id: str, found: Fields, repeated: str | None, limits: Limits) -> Append:
+def _read_append(id: str, found: Fields, repeated: str | None, limits: Limits) -> Append:
+    _check_version(found)
     if not fields.labels_chunk(found.get("content-type")):
         raise InvalidContentType  # T22
     _check_unique(repeated)
@@ -166,17 +172,25 @@ def _concatenation(found: Fields, repeated: str | None, limits: Limits, concat: 
     return Concatenate(partials, _metadata(found, limits), concat)
 
 
-def _check_version(found: Fields) -> None:
-    version = found.get("tus-resumable")
+def _version_fault(version: str | None) -> UnsupportedVersion | None:
     if version is None:
-        raise UnsupportedVersion("Tus-Resumable is missing; send Tus-Resumable: 1.0.0.")  # T9
-    if version != VERSION:
-        raise UnsupportedVersion  # T8
+        return UnsupportedVersion("Tus-Resumable is missing; send Tus-Resumable: 1.0.0.")  # T9
+    return None if version == VERSION else UnsupportedVersion()  # T8
+
+
+def _repetition(name: str) -> DuplicateHeader:
+    return DuplicateHeader(f"The header field {name} occurs twice; send it once.")  # T4
+
+
+def _check_version(found: Fields) -> None:
+    fault = _version_fault(found.get("tus-resumable"))
+    if fault is not None:
+        raise fault
 
 
 def _check_unique(repeated: str | None) -> None:
     if repeated is not None:
-        raise DuplicateHeader(f"The header field {repeated} occurs twice; send it once.")  # T4
+        raise _repetition(repeated)
 
 
 def _check_partial(concat: str, limits: Limits) -> None:
