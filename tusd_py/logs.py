@@ -1,0 +1,224 @@
+"""One line an event, text or JSON.
+
+The message of a record is the event's name, its fields come by `extra=`:
+`log.info("upload-finished", extra={"id": upload.id, "size": size})`. Whatever a client sent is escaped, so that no
+value can start a line or move a terminal's cursor. Requests, of which there are many, go through RequestLog.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import re
+import select
+import stat
+import sys
+import time
+from collections import deque
+from typing import Final, Literal, TextIO
+
+Format = Literal["text", "json"]
+
+FLUSH_AFTER: Final = 0.2  # seconds
+FLUSH_AT: Final = 64 << 10  # characters
+HOLD_AT_MOST: Final = 1 << 20  # characters; what comes while nobody reads is dropped and counted
+CLIP_AT: Final = 256  # characters of one value from a client that is long or strange
+CLOSE_WITHIN: Final = 1.0  # seconds
+
+_STRANGE: Final = re.compile(r"[^!#-\[\]-~]")  # all but visible ASCII, and the two characters that quoting needs
+_STANDARD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def configure(format: Format, level: str, stream: TextIO | None = None) -> None:
+    """Send every record of every library to `stream`, which is stderr if not given."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonLines() if format == "json" else TextLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+
+
+def quoted(value: object) -> str:
+    """A value on one line of ASCII, in quotes and escaped as in JSON."""
+    return json.dumps(value, default=str).replace("\x7f", "\\u007f")
+
+
+def spelt(value: object) -> str:
+    """A value behind `key=`: bare where nobody can misread it."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    return quoted(text) if not text or _STRANGE.search(text) else text
+
+
+class TextLines(logging.Formatter):
+    """`2026-11-21T15:04:05.123Z INFO upload-finished id=… size=…`"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        name = record.getMessage()
+        if not name.isascii() or not name.isprintable():
+            name = quoted(name)
+        fields = [f" {key}={spelt(value)}" for key, value in _fields(self, record).items()]
+        return f"{_timestamp(record.created)} {record.levelname} {name}{''.join(fields)}"
+
+
+class JsonLines(logging.Formatter):
+    """`{"time": "…", "level": "info", "message": "upload-finished", "id": "…"}`"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        head = {
+            "time": _timestamp(record.created),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        return quoted(head | {key: value for key, value in _fields(self, record).items() if key not in head})
+
+
+def _fields(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, object]:
+    fields = {key: value for key, value in vars(record).items() if key not in _STANDARD_FIELDS}
+    if record.exc_info:
+        fields["error"] = formatter.formatException(record.exc_info)
+    return fields
+
+
+def _timestamp(seconds: float) -> str:
+    whole, milliseconds = divmod(int(seconds * 1000), 1000)
+    return f"{_seconds_stamp(whole)}.{milliseconds:03d}Z"
+
+
+def _seconds_stamp(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+_REQUEST_LINE: Final = {
+    "text": (
+        "%s.%03dZ INFO request method=%s path=%s status=%d seconds=%.6f received=%d sent=%d peer=%s request_id=%s\n"
+    ),
+    "json": (
+        '{"time": "%s.%03dZ", "level": "info", "message": "request", "method": "%s", "path": "%s", "status": %d, '
+        '"seconds": %.6f, "received": %d, "sent": %d, "peer": "%s", "request_id": "%s"}\n'
+    ),
+}
+
+
+class RequestLog:
+    """One line a request, cheap enough for the hot path: held in memory, written every 0.2 s or 64 KiB, in their order.
+
+    Called on the event loop only. Nobody waits for whoever reads the log: a pipe takes what fits, the rest is tried
+    again by the timer, and beyond 1 MiB lines are dropped, counted in `dropped` and told of once there is room.
+    """
+
+    def __init__(self, stream: TextIO, format: Format) -> None:
+        self.dropped = 0
+        self._told = 0
+        self._outlet = _Outlet(stream.fileno())
+        self._template = _REQUEST_LINE[format]
+        self._tame = _tamed_for_text if format == "text" else _tamed_for_json
+        self._lines: deque[str] = deque()
+        self._held = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._second = 0
+        self._stamp = ""
+
+    def line(
+        self,
+        method: str,
+        path: str,
+        status: int,
+        seconds: float,
+        received: int,
+        sent: int,
+        peer: str,
+        request_id: str,
+    ) -> None:
+        """Note an answered request: the `seconds` it took and the bytes of bodies `received` and `sent`."""
+        if self._held > HOLD_AT_MOST:
+            self.dropped += 1
+            return
+        foreign = f"{method}{path}{peer}{request_id}"
+        if len(foreign) > CLIP_AT or _STRANGE.search(foreign):
+            method, path, peer, request_id = map(self._tame, (method, path, peer, request_id))
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second, self._stamp = second, _seconds_stamp(second)
+        text = self._template % (
+            *(self._stamp, (now - second) * 1000, method, path, status),
+            *(seconds, received, sent, peer, request_id),
+        )
+        self._lines.append(text)
+        self._held += len(text)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER, self.flush)
+        elif self._held >= FLUSH_AT and self._held - len(text) < FLUSH_AT:  # once; a reader that is stuck has the timer
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what the reader takes at once; the timer tries the rest."""
+        self._disarm()
+        while self._lines and self._outlet.ready(0):
+            self._write_some()
+        if self._lines:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER, self.flush)
+        elif self.dropped > self._told:
+            untold, self._told = self.dropped - self._told, self.dropped
+            logging.getLogger(__name__).warning("request-lines-dropped", extra={"lines": untold})
+
+    def close(self) -> None:
+        """Write what is held, waiting for the reader for a second at most."""
+        self._disarm()
+        deadline = time.monotonic() + CLOSE_WITHIN
+        while self._lines and self._outlet.ready(deadline - time.monotonic()):
+            self._write_some()
+        self.dropped += len(self._lines)
+        self._lines.clear()
+
+    def _write_some(self) -> None:
+        chunk = self._lines.popleft()
+        while self._lines and len(chunk) + len(self._lines[0]) <= self._outlet.at_once:
+            chunk += self._lines.popleft()
+        written = self._outlet.write(chunk)
+        self._held -= written
+        if written < len(chunk):
+            self._lines.appendleft(chunk[written:])
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class _Outlet:
+    """A descriptor that may be shared with other processes, so its flags are left alone: it is asked before each
+    write, and a pipe that has room at all takes PIPE_BUF bytes without making anybody wait."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+        self.at_once = FLUSH_AT if stat.S_ISREG(os.fstat(fd).st_mode) else select.PIPE_BUF
+
+    def ready(self, seconds: float) -> bool:
+        return bool(self._poll.poll(max(0.0, seconds) * 1000))
+
+    def write(self, line: str) -> int:
+        """Characters taken. A reader that is gone, or a full disk, takes everything: the log must not stop uploads."""
+        try:
+            return os.write(self._fd, line.encode("ascii"))
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return len(line)
+
+
+def _tamed_for_text(value: str) -> str:
+    clipped = value[:CLIP_AT]
+    return quoted(clipped) if _STRANGE.search(clipped) else clipped
+
+
+def _tamed_for_json(value: str) -> str:
+    return quoted(value[:CLIP_AT])[1:-1]
