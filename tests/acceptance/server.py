@@ -1,0 +1,134 @@
+"""The real command as a process: started, watched, stopped, killed and started again on the same port and folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.acceptance.wire import Answer, Fields, Verbs, Wire
+
+ROOT = Path(__file__).parent.parent.parent
+PROMISE = re.compile(r"^You can now upload files to: (\S+)$", re.MULTILINE)
+TROUBLE = re.compile(r"Traceback \(most recent call last\)|ERR_INTERNAL_SERVER_ERROR|never retrieved|never awaited")
+START_PATIENCE = 30.0  # seconds
+STOP_PATIENCE = 30.0
+
+
+class Server(Verbs):
+    """One server process. `log` is all that it has written, on both streams; a restart goes on in the same log."""
+
+    def __init__(self, *options: str, folder: Path | None = None) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="tus-"))  # short, for the Unix sockets in it
+        self.folder = folder or self.home / "data"
+        self.options = options
+        self.errors_expected = False
+        self._lines: list[str] = []
+        self._said_url = threading.Event()
+        self._wires: list[Wire] = []
+        self._run("0")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return "".join(self._lines)
+
+    @property
+    def trouble(self) -> list[str]:
+        """Lines of the log that no run may show."""
+        return [] if self.errors_expected else [line for line in self._lines if TROUBLE.search(line)]
+
+    def ask(self, method: str, target: str, fields: Fields | None = None, body: bytes | None = None) -> Answer:
+        """One request on a connection of its own."""
+        with Wire((self.host, self.port), self.files) as wire:
+            return wire.ask(method, target, fields, body)
+
+    def connect(self) -> Wire:
+        """A connection that is closed at the end of the test."""
+        wire = Wire((self.host, self.port), self.files)
+        self._wires.append(wire)
+        return wire
+
+    def disconnect(self) -> None:
+        for wire in self._wires:
+            wire.close()
+        self._wires.clear()
+
+    def terminate(self) -> int:
+        """SIGTERM; returns the exit status."""
+        self._process.terminate()
+        return self.wait()
+
+    def kill(self) -> None:
+        """SIGKILL, as the kernel does when memory runs out."""
+        self._process.kill()
+        self.wait()
+
+    def wait(self) -> int:
+        status = self._process.wait(STOP_PATIENCE)
+        self._reader.join(STOP_PATIENCE)
+        return status
+
+    def restart(self) -> None:
+        """Start again, on the same port and folder; kills the process first if it still runs."""
+        if self._process.poll() is None:
+            self.kill()
+        self._run(str(self.port))
+
+    def remove(self) -> None:
+        """Kill it and delete its folder."""
+        self.disconnect()
+        if self._process.poll() is None:
+            self.kill()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def _run(self, port: str) -> None:
+        self._said_url.clear()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tusd_py", "serve", "--port", port, "--ops-listen", "off"]
+            + ["--upload-dir", str(self.folder), *self.options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="backslashreplace",
+            cwd=self.home,
+            env=_environment(),
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self._said_url.wait(START_PATIENCE)
+        self._learn_url()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as output:
+            for line in output:
+                self._lines.append(line)
+                if PROMISE.search(line):
+                    self._said_url.set()
+        self._said_url.set()  # it has ended; whoever waits looks at the log
+
+    def _learn_url(self) -> None:
+        found = PROMISE.findall(self.log)
+        if not found or self._process.poll() is not None:
+            self.remove()
+            raise AssertionError(f"the server did not start:\n{self.log}")
+        self.url = found[-1]
+        parts = urlsplit(self.url)
+        self.host, self.files = parts.hostname or "127.0.0.1", parts.path
+        self.port = parts.port or 80
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without settings of whoever runs the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TUSD_PY_")}
+    return {**kept, "PYTHONPATH": str(ROOT)}

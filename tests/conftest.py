@@ -1,0 +1,59 @@
+"""Fixtures for every test: servers as real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.acceptance.server import Server
+
+StartServer = Callable[..., Server]
+
+
+@pytest.fixture(scope="session")
+def _running() -> Iterator[dict[tuple[str, ...], Server]]:
+    """Servers that tests share, by their options."""
+    servers: dict[tuple[str, ...], Server] = {}
+    yield servers
+    for server in servers.values():
+        server.remove()
+
+
+@pytest.fixture
+def server_with(_running: dict[tuple[str, ...], Server]) -> Iterator[StartServer]:
+    """`server_with(*options)`: a running server with these options, shared with other tests; never stop it."""
+    used: list[tuple[Server, int]] = []
+
+    def share(*options: str) -> Server:
+        if options not in _running:
+            _running[options] = Server(*options)
+        server = _running[options]
+        used.append((server, len(server.trouble)))
+        return server
+
+    yield share
+    for server, before in used:
+        server.disconnect()
+        assert server.trouble[before:] == []
+
+
+@pytest.fixture
+def server(server_with: StartServer) -> Server:
+    """A running server with default options, shared with other tests; never stop it."""
+    return server_with()
+
+
+@pytest.fixture
+def start_server() -> Iterator[StartServer]:
+    """`start_server(*options)`: a server of its own, which the test may stop, kill and restart."""
+    started: list[Server] = []
+
+    def start(*options: str) -> Server:
+        started.append(Server(*options))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.remove()
+    assert [line for server in started for line in server.trouble] == []
