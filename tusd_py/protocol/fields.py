@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"0|[1-9][0-9]*")
 _KEY = re.compile(r"[!-+\--~]+")  # visible ASCII without the comma
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")  # with a length divisible by four this is the whole grammar
 _HOST = re.compile(r"(?:https?:)?//[^/]*", re.IGNORECASE)
-_UNSAFE = re.compile(r"[^!-~]|[\\?#]|(?:^|/)\.{1,2}(?:/|$)")  # control, blank, non-ASCII; query; dot segments
+_UNSAFE = re.compile(r"[^!-~]|[\\?#,]|(?:^|/)\.{1,2}(?:/|$)")  # not visible ASCII; query, list; dot segments
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -72,10 +72,11 @@ def read_metadata(raw: str | None) -> dict[str, bytes]:
 
 
 def write_metadata(values: Mapping[str, bytes]) -> str:
-    """The field that a client sends for these values (T56). Invalid keys, or none at all: InvalidMetadata."""
-    raw = ",".join(f"{key} {b64encode(value).decode('ascii')}".rstrip(" ") for key, value in values.items())
-    check_metadata(raw)
-    return raw
+    """The field that a client sends for these values, empty without any (T56). An invalid key is InvalidMetadata."""
+    for key in values:
+        if _KEY.fullmatch(key) is None:
+            raise InvalidMetadata(f"{key!r} cannot be a key; keys are visible ASCII without comma.")
+    return ",".join(f"{key} {b64encode(value).decode('ascii')}".rstrip(" ") for key, value in values.items())
 
 
 # Upload-Checksum
@@ -127,8 +128,8 @@ def upload_id(url: str, base_path: str) -> str | None:
         return None
     host = _HOST.match(url)
     path = url[host.end() :] if host else url
-    folder, slash, id = path.rpartition("/")
-    return id if is_id(id) and (folder + slash).endswith(base_path) else None
+    id = path[path.rfind("/") + 1 :]
+    return id if path.startswith("/") and path.endswith(base_path + id) and is_id(id) else None
 
 
 # Dates
