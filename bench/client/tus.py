@@ -42,6 +42,11 @@ def delete(connection: Connection, path: str) -> None:
     expect(connection.ask("DELETE", path, {"Content-Length": "0"}), 204, "DELETE")
 
 
+def discard(connection: Connection, path: str) -> None:
+    """DELETE of what a server may have removed already."""
+    connection.ask("DELETE", path, {"Content-Length": "0"})
+
+
 def created(answer: Answer) -> str:
     expect(answer, 201, "POST")
     return path_of(answer.headers.get("location", ""))

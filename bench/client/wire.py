@@ -8,6 +8,7 @@ import socket
 import termios
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
 from urllib.parse import urlsplit
 
 MIB = 1024 * 1024
@@ -56,7 +57,7 @@ class Connection:
         self._socket: socket.socket | None = None
         self._input = b""
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -7,4 +7,6 @@ from bench.peers.tus_node import TusNode
 from bench.peers.tusd import Tusd
 from bench.peers.tuspyserver import Tuspyserver
 
+__all__ = ["ALL", "OURS", "OURS_WITHOUT_SYNC", "Peer"]
+
 ALL: tuple[Peer, ...] = (OURS, OURS_WITHOUT_SYNC, Tusd(), Rustus(), TusNode(), Tuspyserver())

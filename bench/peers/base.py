@@ -85,7 +85,7 @@ def serving(peer: Peer, place: Path) -> Iterator[Server]:
 def run(command: list[str], folder: Path, what: str) -> None:
     """A step of an installation, quietly; Absent with the end of its output when it fails."""
     folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise Absent(f"{what} failed: {(done.stderr or done.stdout).strip()[-160:]}")
 

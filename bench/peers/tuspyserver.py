@@ -32,4 +32,4 @@ class Tuspyserver(Peer):
 
     def _version(self) -> str:
         ask = "from importlib.metadata import version; print(version('tuspyserver'))"
-        return subprocess.run([str(self.python), "-c", ask], capture_output=True, text=True).stdout.strip()
+        return subprocess.run([str(self.python), "-c", ask], check=False, capture_output=True, text=True).stdout.strip()

@@ -2,9 +2,10 @@
 
 import sys
 
-import uvicorn
-from fastapi import FastAPI
-from tuspyserver import create_tus_router
+# They are in the peer's own environment only, where no type checker looks.
+import uvicorn  # type: ignore[import-not-found]
+from fastapi import FastAPI  # type: ignore[import-not-found]
+from tuspyserver import create_tus_router  # type: ignore[import-not-found]
 
 port, folder = sys.argv[1:]
 app = FastAPI()

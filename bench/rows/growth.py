@@ -10,7 +10,7 @@ SIZE = 10 * MIB
 
 
 def growth(stage: Stage) -> Sample:
-    """Resident memory after all uploads of 10 MiB beside that after the first ones; each is deleted when it is whole."""
+    """Resident memory after all uploads of 10 MiB beside that after the first ones; each is deleted when whole."""
     with stage.server.connect() as connection:
 
         def upload(count: int) -> int:

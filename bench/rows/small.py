@@ -45,7 +45,13 @@ def _sample(load: Load, spent: Spent) -> Sample:
 
 
 ROWS = tuple(
-    Row(f"{key}-{connections}", f"{title}, {connections} connections", METRICS, partial(measure, connections=connections), again=True)
+    Row(
+        f"{key}-{connections}",
+        f"{title}, {connections} connections",
+        METRICS,
+        partial(measure, connections=connections),
+        again=True,
+    )
     for key, title, measure in (("creation", "creation with 4 KiB", creations), ("head", "HEAD", heads))
     for connections in (8, 32)
 )

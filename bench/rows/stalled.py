@@ -34,6 +34,7 @@ def takeover(stage: Stage) -> Sample:
     """From the second PATCH's first byte to its 204; a server that refuses it is asked again every 50 ms, for 10 s."""
     root = stage.server.peer.root
     with stage.server.connect() as old, stage.server.connect(CAP_SECONDS) as new:
+        _warm(new, root)
         path = tus.create(new, root, MIB)
         stall(old, path)
         _await_arrival([old])
@@ -90,5 +91,5 @@ def _await_arrival(stalled: list[Connection]) -> None:
 
 ROWS = (
     Row("stalled", "memory of a stalled PATCH", (Metric("kib", "KiB each", 1),), memory, fresh=True),
-    Row("takeover", "PATCH through a stalled one", (Metric("ms", "ms", 1),), takeover),
+    Row("takeover", "PATCH through a stalled one", (Metric("ms", "ms", 1),), takeover, fresh=True),
 )
