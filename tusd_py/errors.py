@@ -22,7 +22,8 @@ class TusError(Exception):
     def __init__(self, detail: str | None = None, *, offset: int | None = None) -> None:
         super().__init__(detail or self.sentence())
         self.offset = offset  # sent as Upload-Offset, only where it is the truth (T25, C36)
-        self.location: str | None = None  # the upload that exists all the same (tusd hides it: D14)
+        self.created: str | None = None  # the id of an upload that exists all the same (tusd hides it: D14)
+        self.location: str | None = None  # and its URL, which the edge knows
 
     @classmethod
     def sentence(cls) -> str:

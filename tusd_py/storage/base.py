@@ -133,3 +133,11 @@ class Joinable(Protocol):
 
     async def join(self, upload: Upload, parts: Sequence[Upload]) -> int:
         """Append the bytes of `parts` in their order to the new, empty `upload`; returns its size. Starts from byte 0 each time."""
+
+
+@runtime_checkable
+class Measurable(Protocol):
+    """Knows how much room it has."""
+
+    def free(self) -> int:
+        """Bytes that may still be stored."""

@@ -16,6 +16,7 @@ from tusd_py.threads import Pool
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 INLINE_BYTES = 64 << 10  # 64 KiB: written on the loop in less time than a hop into a thread takes
+INLINE_HASH = 16 << 10  # 16 KiB: likewise
 SLOW_INLINE = 0.005  # seconds: an inline write that takes longer than this
 REST_AFTER_SLOW = 5.0  # seconds without inline writes after that
 NOTHING = memoryview(b"")
@@ -118,8 +119,7 @@ class Stream:
 
     async def __aiter__(self) -> AsyncIterator[memoryview]:
         while len(piece := await self._take()):
-            if self._digest is not None:
-                await self._pool.run(self._digest.update, piece)
+            await self._hash(piece)
             yield piece
             self.moved += len(piece)
 
@@ -166,6 +166,14 @@ class Stream:
     def _release(self) -> memoryview:
         held, self._held_back = self._held_back, NOTHING
         return held
+
+    async def _hash(self, piece: memoryview) -> None:
+        if self._digest is None:
+            return
+        if len(piece) <= INLINE_HASH:
+            self._digest.update(piece)
+        else:
+            await self._pool.run(self._digest.update, piece)
 
     async def _write(self, fd: int, piece: memoryview, at: int) -> int:
         started = time.monotonic()

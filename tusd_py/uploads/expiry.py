@@ -1,0 +1,144 @@
+"""Which uploads are stale, and the sweep that removes them. Finished uploads are not covered by expiry (T78)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tusd_py.errors import TusError, UploadFailed
+from tusd_py.hooks.events import Listeners, UploadExpired, UploadTerminated
+from tusd_py.instruments import Instruments
+from tusd_py.locks.base import Locks
+from tusd_py.protocol import rules
+from tusd_py.protocol.limits import Limits
+from tusd_py.records.base import Records
+from tusd_py.storage.base import Storage
+from tusd_py.upload import Kind, State, Upload
+from tusd_py.uploads.finish import Finisher
+
+log = logging.getLogger("tusd_py.uploads")
+
+BREATH = 100  # uploads looked at before others get the event loop
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Periods in seconds; None keeps for ever."""
+
+    finished: float | None = None  # a policy of its own, off by default (I1)
+    tombstones: float = 7 * 86400.0
+
+
+def is_stale(upload: Upload, touched: float, complete: bool, now: float, limits: Limits) -> bool:
+    """Whether an unfinished upload has expired. One whose bytes are complete is being finished: never (law 4)."""
+    expires = rules.expires_at(upload, touched, limits)
+    return expires is not None and now >= expires and not complete
+
+
+class Sweep:
+    """The rounds of cleaning up. `started` is when this server started: bytes without a record that were last written
+    before are left over from a life before (see the order of writing in service.py)."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        records: Records,
+        locks: Locks,
+        listeners: Listeners,
+        instruments: Instruments,
+        finisher: Finisher,
+        *,
+        limits: Callable[[], Limits],
+        retention: Callable[[], Retention],
+        clock: Callable[[], float],
+        started: float,
+    ) -> None:
+        self._storage = storage
+        self._records = records
+        self._locks = locks
+        self._listeners = listeners
+        self._instruments = instruments
+        self._finisher = finisher
+        self._limits = limits
+        self._retention = retention
+        self._clock = clock
+        self._started = started
+
+    async def run(self, interval: Callable[[], float]) -> None:
+        """For ever: a round, then a pause of `interval()` seconds. One round that fails does not stop the next."""
+        while True:
+            try:
+                await self.round()
+            except Exception:  # a supervisor of background work: logs, counts, tries again
+                self._instruments.background_failed("sweep")
+                log.exception("sweep-failed")
+            await asyncio.sleep(interval())
+
+    async def round(self) -> None:
+        """Once through all that may have to go."""
+        await self._expire()
+        await self._remove_orphans()
+        await self._retire()
+
+    async def _expire(self) -> None:
+        if self._limits().expire_after is None:
+            return
+        seen = 0
+        async for upload in self._records.scan(State.RECEIVING):
+            if is_stale(upload, upload.created, False, self._clock(), self._limits()):  # cheap: before its file is asked
+                await self._expire_one(upload)
+            seen += 1
+            if seen % BREATH == 0:
+                await asyncio.sleep(0)
+
+    async def _expire_one(self, upload: Upload) -> None:
+        if self._locks.is_held(upload.id) or not await self._is_stale(upload):
+            return
+        async with self._locks.hold(upload.id, when_wanted=None, patience=1.0):
+            now_known = await self._records.load(upload.id)
+            if now_known is None or now_known.state is not State.RECEIVING or not await self._is_stale(now_known):
+                return
+            await self._records.end(upload.id, State.EXPIRED, self._clock())
+            await self._storage.delete(upload)
+        log.info("upload-expired", extra={"id": upload.id})
+        self._listeners.tell(UploadExpired(upload))
+        if upload.kind is Kind.PARTIAL:
+            await self._finisher.orphan_finals(upload.id)
+
+    async def _is_stale(self, upload: Upload) -> bool:
+        try:
+            extent = await self._storage.extent(upload)
+        except UploadFailed:
+            return is_stale(upload, upload.created, False, self._clock(), self._limits())
+        return is_stale(upload, extent.touched, extent.offset == upload.length, self._clock(), self._limits())
+
+    async def _remove_orphans(self) -> None:
+        async for id in self._storage.strays(self._started):
+            if await self._records.load(id) is None and not self._locks.is_held(id):
+                log.info("orphan-removed", extra={"id": id})
+                await self._storage.delete(Upload(id, None, self._started))
+
+    async def _retire(self) -> None:
+        retention, now = self._retention(), self._clock()
+        for tombstone in (State.EXPIRED, State.FAILED):
+            await self._forget(tombstone, now - retention.tombstones)
+        if retention.finished is not None:
+            await self._forget(State.FINISHED, now - retention.finished)
+
+    async def _forget(self, state: State, before: float) -> None:
+        async for upload in self._records.scan(state):
+            if upload.ended is not None and upload.ended < before:
+                await self._forget_one(upload)
+
+    async def _forget_one(self, upload: Upload) -> None:
+        try:
+            async with self._locks.hold(upload.id, when_wanted=None, patience=1.0):
+                await self._records.remove(upload.id)
+                await self._storage.delete(upload)
+        except TusError as error:
+            log.warning("retire-failed", extra={"id": upload.id, "error": error.code})
+            return
+        if upload.state is State.FINISHED:
+            self._listeners.tell(UploadTerminated(upload))

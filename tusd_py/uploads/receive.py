@@ -1,0 +1,82 @@
+"""Bytes into the storage, verified if the client sent a checksum (T84, law 1b)."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Sequence
+
+from tusd_py.errors import ChecksumMismatch
+from tusd_py.protocol.commands import Checksum
+from tusd_py.records.base import Records
+from tusd_py.storage.base import Body, Digest, Ending, Rewindable, Storage
+from tusd_py.upload import Upload
+from tusd_py.uploads.digests import new_digest
+from tusd_py.uploads.writers import Writers
+
+VERIFY_IN_MEMORY = 1 << 20  # 1 MiB: a chunk up to this is verified before a byte of it is stored
+
+InMemory = Callable[[Sequence[bytes]], Body]
+
+
+class Keeper:
+    """Commits new storage handles of an upload; before its record is there, remembers the last one for it."""
+
+    __slots__ = ("_id", "_records", "handle", "recorded")
+
+    def __init__(self, records: Records, upload: Upload, *, recorded: bool) -> None:
+        self._records = records
+        self._id = upload.id
+        self.handle = upload.handle
+        self.recorded = recorded
+
+    async def __call__(self, handle: str) -> None:
+        self.handle = handle
+        if self.recorded:
+            await self._records.keep(self._id, handle)
+
+
+class Receiver:
+    """Receives bodies. `in_memory` makes a Body of bytes that are there already."""
+
+    def __init__(self, storage: Storage, writers: Writers, in_memory: InMemory) -> None:
+        self._storage = storage
+        self._writers = writers
+        self._in_memory = in_memory
+        self.stopping = False
+
+    async def receive(
+        self, upload: Upload, at: int, body: Body, checksum: Checksum | None, announced: int | None, keep: Keeper
+    ) -> int:
+        """Keep what arrives; returns the new offset. A chunk that is cut off or does not match moves nothing."""
+        with self._writers.writing(upload.id, body):
+            if self.stopping:
+                body.let_go(Ending.STOPPING)
+            if checksum is None:
+                return await self._storage.append(upload, at, body, keep)
+            if announced is not None and announced <= VERIFY_IN_MEMORY:
+                return await self._verify_in_memory(upload, at, body, checksum, keep)
+            return await self._verify_in_place(upload, at, body, checksum, keep)
+
+    async def _verify_in_memory(self, upload: Upload, at: int, body: Body, checksum: Checksum, keep: Keeper) -> int:
+        digest = new_digest(checksum.algorithm)
+        pieces = [bytes(piece) async for piece in body.hashed(digest)]
+        if body.ended_by is not None:
+            return at
+        _insist(digest, checksum)
+        return await self._storage.append(upload, at, self._in_memory(pieces), keep)
+
+    async def _verify_in_place(self, upload: Upload, at: int, body: Body, checksum: Checksum, keep: Keeper) -> int:
+        assert isinstance(self._storage, Rewindable)
+        digest = new_digest(checksum.algorithm)
+        async with self._storage.tentative(upload, at) as attempt:
+            offset = await self._storage.append(upload, at, body.hashed(digest), keep)
+            if body.ended_by is not None:
+                return at
+            _insist(digest, checksum)
+            attempt.keep()
+        return offset
+
+
+def _insist(digest: Digest, checksum: Checksum) -> None:
+    if not hmac.compare_digest(digest.digest(), checksum.digest):
+        raise ChecksumMismatch

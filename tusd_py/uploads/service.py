@@ -1,0 +1,277 @@
+"""What happens to an upload: screen - lock - load - rule - act - commit, for each command.
+
+Nothing here knows HTTP, SQL or files. Deciding is protocol/rules.py's; this file puts the decisions in their order and
+acts on them. Every method raises TusError and has then changed nothing but what the error says was kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+from tusd_py.errors import Dropped, StorageFull, TusError, UploadFailed, UploadFinishing
+from tusd_py.hooks.events import Listeners, UploadCreated, UploadInterrupted, UploadTerminated
+from tusd_py.instruments import Instruments
+from tusd_py.locks.base import Locks
+from tusd_py.protocol import rules
+from tusd_py.protocol.commands import Append, Concatenate, Create, Download, Faulty, Inspect, Terminate
+from tusd_py.protocol.limits import Limits
+from tusd_py.records.base import Records
+from tusd_py.storage.base import Body, Ending, Extent, Measurable, Openable, Storage
+from tusd_py.upload import Kind, State, Upload, new_id
+from tusd_py.uploads.concatenation import Concatenator
+from tusd_py.uploads.endings import error_of
+from tusd_py.uploads.finish import Finisher
+from tusd_py.uploads.receive import InMemory, Keeper, Receiver
+from tusd_py.uploads.writers import Writers
+
+SMALL_BODY = 64 << 10  # 64 KiB: a small body is stored before its record is committed, a larger one after
+
+
+class Progress(NamedTuple):
+    """An upload and how far it is; `expires` in seconds since the epoch, None if it does not."""
+
+    upload: Upload
+    offset: int
+    expires: float | None
+
+
+class Uploads:
+    """The service behind every edge. `finish_wait` is how long, in seconds, a request waits for a lock, for instance
+    that of a finish (law 4); `reserve` is the free space, in bytes, that creations leave alone."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        records: Records,
+        locks: Locks,
+        listeners: Listeners,
+        instruments: Instruments,
+        limits: Limits,
+        *,
+        in_memory: InMemory,
+        clock: Callable[[], float] = time.time,
+        finish_wait: float = 25.0,
+        reserve: int = 0,
+    ) -> None:
+        self.limits = limits
+        self.reserve = reserve
+        self.writers = Writers()
+        self.finisher = Finisher(storage, records, locks, listeners, instruments, clock=clock, patience=finish_wait)
+        self._storage = storage
+        self._records = records
+        self._locks = locks
+        self._listeners = listeners
+        self._clock = clock
+        self._patience = finish_wait
+        self._receiver = Receiver(storage, self.writers, in_memory)
+        self._concatenator = Concatenator(
+            storage, records, locks, listeners, self.finisher, clock=clock, patience=finish_wait
+        )
+
+    def stop(self) -> None:
+        """End all bodies, those that begin from now on too; what came is kept."""
+        self._receiver.stopping = True
+        self.writers.let_go(Ending.STOPPING)
+
+    # Create
+
+    async def create(self, command: Create, body: Body) -> Progress:
+        """T50, T70: a new upload, perhaps with its first bytes or all of them. An error after which the upload exists
+        all the same carries its id and offset (D14)."""
+        self._insist_on_room(command.length or 0)
+        kind = Kind.PARTIAL if command.partial else Kind.REGULAR
+        upload = Upload(new_id(), command.length, self._clock(), command.metadata, kind, command.concat)
+        async with self._locks.hold(upload.id, when_wanted=None, patience=self._patience):
+            upload = await self._storage.create(upload)
+            try:
+                upload, offset = await self._create(command, upload, body)
+            except UploadFinishing as wait:
+                wait.created = upload.id
+                raise
+            except TusError:
+                await self._discard(upload)
+                raise
+        progress = self._progress(upload, Extent(offset, self._clock()))
+        if (error := self._cut_short(progress, body)) is not None:
+            error.created, error.offset = upload.id, offset
+            raise error
+        return progress
+
+    async def _create(self, command: Create, upload: Upload, body: Body) -> tuple[Upload, int]:
+        if command.body is not None and command.body <= SMALL_BODY:
+            return await self._create_small(command, upload, body)
+        return await self._create_large(command, upload, body)
+
+    async def _create_small(self, command: Create, upload: Upload, body: Body) -> tuple[Upload, int]:
+        """The bytes first, then one commit for the record, finished if it is: what thousands of phones send."""
+        keeper = Keeper(self._records, upload, recorded=False)
+        offset = await self._receive_first(command, upload, body, keeper) if command.body else 0
+        if body.ended_by is Ending.DROPPED:
+            raise Dropped  # nobody will ever know its URL
+        upload = replace(upload, handle=keeper.handle)
+        if offset == upload.length:
+            upload = await self.finisher.run(upload, recorded=False)
+        else:
+            await self._records.create(upload)
+            self._listeners.tell(UploadCreated(upload))
+        keeper.recorded = True
+        return upload, offset
+
+    async def _create_large(self, command: Create, upload: Upload, body: Body) -> tuple[Upload, int]:
+        """The record first: a crash in the middle leaves an upload that can be resumed, not an orphan."""
+        await self._records.create(upload)
+        self._listeners.tell(UploadCreated(upload))
+        offset = await self._receive_first(command, upload, body, Keeper(self._records, upload, recorded=True))
+        if offset == upload.length:
+            upload = await self.finisher.run(upload)
+        return upload, offset
+
+    async def _receive_first(self, command: Create, upload: Upload, body: Body, keeper: Keeper) -> int:
+        limited = body.at_most(rules.creation_room(command, self.limits))
+        return await self._receiver.receive(upload, 0, limited, command.checksum, command.body, keeper)
+
+    async def concatenate(self, command: Concatenate) -> Progress:
+        """T102: a final upload; the same list gives the same one (T107)."""
+        upload = await self._concatenator.concatenate(command, self.limits, self._insist_on_room)
+        return await self._progress_of_final(upload)
+
+    def _insist_on_room(self, length: int) -> None:
+        """Refuse up front what cannot fit (P40)."""
+        if isinstance(self._storage, Measurable) and self._storage.free() < length + self.reserve:
+            raise StorageFull("The disk has no room for an upload of this size; try again later.")
+
+    # Append
+
+    async def append(self, command: Append, body: Body) -> Progress:
+        """T21: the body at the offset; what arrives is kept, whatever happens to the client (T28)."""
+        if self._locks.is_held(command.id):
+            _, extent = await self._look(command)
+            rules.behind(command, extent.offset)  # refused anyway: disturbs nobody (law 5)
+        async with self._locks.hold(
+            command.id, when_wanted=lambda: body.let_go(Ending.REPLACED), patience=self._patience
+        ):
+            upload, extent = await self._look(command)
+            upload, offset = await self._append(command, upload, extent.offset, body)
+        touched = self._clock() if offset > extent.offset else extent.touched
+        progress = self._progress(upload, Extent(offset, touched))
+        if (error := self._cut_short(progress, body)) is not None:
+            raise error
+        return progress
+
+    async def _append(self, command: Append, upload: Upload, at: int, body: Body) -> tuple[Upload, int]:
+        room = rules.room(command, upload, at, self.limits)
+        if room.length is not None:
+            upload = await self._declare(upload, room.length)  # T65: before the bytes
+        body = body.at_most(room.bytes)
+        if upload.state is State.FINISHED:
+            await _drain(body)
+            return upload, at  # T34
+        if command.body != 0 or command.checksum is not None:  # else T33
+            keeper = Keeper(self._records, upload, recorded=True)
+            at = await self._receiver.receive(upload, at, body, command.checksum, command.body, keeper)
+        if at == upload.length:
+            upload = await self.finisher.run(upload)
+        return upload, at
+
+    async def _declare(self, upload: Upload, length: int) -> Upload:
+        declared = await self._records.declare_length(upload.id, length)
+        if declared is None:
+            raise UploadFailed
+        return declared
+
+    # Inspect, terminate, download
+
+    async def inspect(self, command: Inspect) -> Progress:
+        """T14: the truth about the offset. A live writer is left alone; one that has gone silent is ended (law 5)."""
+        upload, extent = await self._look(command)
+        if upload.state is State.RECEIVING:
+            if upload.kind is Kind.FINAL:
+                return await self._progress_of_final(upload)
+            if extent.offset == upload.length or self.writers.has_gone_silent(command.id, time.monotonic()):
+                return await self._inspect_alone(command)
+        return self._progress(upload, extent)
+
+    async def _inspect_alone(self, command: Inspect) -> Progress:
+        """End a silent writer, or meet a finish: an offset equal to the length is told only when it is done (P22)."""
+        async with self._locks.hold(command.id, when_wanted=None, patience=self._patience):
+            upload, extent = await self._look(command)
+            if upload.state is State.RECEIVING and extent.offset == upload.length:
+                upload = await self.finisher.run(upload)
+            return self._progress(upload, extent)
+
+    async def terminate(self, command: Terminate) -> None:
+        """T96: free it, finished or not, after its writer has stopped (T99)."""
+        await self._look(command)
+        async with self._locks.hold(command.id, when_wanted=None, patience=self._patience):
+            upload, _ = await self._look(command)
+            await self._discard(upload)
+        self._listeners.tell(UploadTerminated(upload))
+        if upload.kind is Kind.PARTIAL:
+            await self.finisher.orphan_finals(upload.id)
+
+    async def download(self, command: Download) -> Upload:
+        """A finished upload, whose bytes `read` or `open` then gives. No lock: finished bytes do not change (B4)."""
+        upload, _ = await self._look(command)
+        return upload
+
+    def open(self, upload: Upload) -> int | None:
+        """A descriptor of a finished upload's bytes, which the caller closes; None if the storage has none to offer."""
+        return self._storage.open(upload) if isinstance(self._storage, Openable) else None
+
+    def read(self, upload: Upload, start: int, stop: int) -> AsyncIterator[memoryview]:
+        """A finished upload's bytes in [start, stop)."""
+        return self._storage.read(upload, start, stop)
+
+    async def refuse(self, command: Faulty) -> None:
+        """Raises what a request with wrong headers is told: of the upload first, then of the headers (T44)."""
+        await self._look(command)
+
+    # Shared
+
+    async def _look(self, command: Append | Inspect | Terminate | Download | Faulty) -> tuple[Upload, Extent]:
+        """The record and how far it is, screened: what can be refused without the lock is refused here."""
+        record = await self._records.load(command.id)
+        extent = _UNKNOWN
+        if record is not None and record.state in _ALIVE:
+            extent = await self._storage.extent(record)
+        return rules.screen(command, record, extent.touched, self._clock(), self.limits), extent
+
+    def _progress(self, upload: Upload, extent: Extent) -> Progress:
+        return Progress(upload, extent.offset, rules.expires_at(upload, extent.touched, self.limits))
+
+    async def _progress_of_final(self, upload: Upload) -> Progress:
+        """T110, T119: before it is joined, its offset is what its partials have."""
+        if upload.state is State.FINISHED:
+            return self._progress(upload, await self._storage.extent(upload))
+        return self._progress(upload, Extent(await self._concatenator.stored(upload), self._clock()))
+
+    def _cut_short(self, progress: Progress, body: Body) -> TusError | None:
+        """What the client of a body that ended early is told (law 2). One that ended after its last byte was not cut short."""
+        ending = body.ended_by
+        if ending is None or (progress.upload.state is State.FINISHED and ending is not Ending.TOO_LONG):
+            return None
+        error = error_of(ending, progress.upload.length)
+        self._listeners.tell(UploadInterrupted(progress.upload, progress.offset, error.code))
+        return error
+
+    async def _discard(self, upload: Upload) -> None:
+        """The record first, so that a crash leaves an orphan for the sweep; on a full disk the bytes must go first."""
+        try:
+            await self._records.remove(upload.id)
+        except StorageFull:
+            await self._storage.delete(upload)
+            await self._records.remove(upload.id)
+        await self._storage.delete(upload)
+
+
+_ALIVE = (State.RECEIVING, State.FINISHED)
+_UNKNOWN = Extent(0, 0.0)
+
+
+async def _drain(body: Body) -> None:
+    """Read a body that there is no room for: its first byte ends it with TOO_LONG."""
+    async for _ in body:
+        continue
