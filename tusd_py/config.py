@@ -59,16 +59,26 @@ HeaderName = Annotated[str, BeforeValidator(spelling.header)]
 Token = Annotated[SecretStr, BeforeValidator(spelling.token)]
 
 
+HEADINGS = {  # of the manual and of the help, each with the first option below it
+    "Where it listens": "host",
+    "Where the bytes live": "upload_dir",
+    "What clients may do": "max_size",
+    "How long uploads are kept": "expire_after",
+    "How patient it is": "head_timeout",
+    "Browsers": "cors",
+    "Running it": "ops_listen",
+}
+
+
 def _option(default: object, help: str) -> Any:
     return Field(default=default, description=help)
 
 
 class Settings(BaseSettings):
-    """Every option, in the order and under the headings of the manual."""
+    """Every option, in the order of the manual."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    # Where it listens
     host: Annotated[str, Field(min_length=1), Metavar("HOST")] = _option("127.0.0.1", "address to listen on")
     port: Port = _option(1080, "port to listen on; 0 takes a free one")
     unix_socket: MaybePath = _option(None, "listen on this Unix socket instead of host and port")
@@ -83,7 +93,6 @@ class Settings(BaseSettings):
     tls_certificate: MaybePath = _option(None, "certificate chain (PEM) to serve HTTPS with")
     tls_key: MaybePath = _option(None, "private key (PEM) of the certificate")
 
-    # Where the bytes live
     upload_dir: Annotated[Path, Metavar("DIR")] = _option(Path("./data"), "folder for uploads and database")
     durability: Literal["finish", "always", "os"] = _option("finish", "when bytes are synced to the disk")
     free_space_reserve: Size = _option("64MiB", "space on the disk that creations leave free")
@@ -91,7 +100,6 @@ class Settings(BaseSettings):
     byte_threads: Threads = _option(8, "threads that move bytes")
     sync_threads: Threads = _option(4, "threads that sync large files")
 
-    # What clients may do
     max_size: MaybeSize = _option(None, "largest upload")
     max_metadata: Size = _option("16KiB", "longest Upload-Metadata field")
     max_concat: Size = _option("64KiB", "longest Upload-Concat field")
@@ -103,14 +111,12 @@ class Settings(BaseSettings):
     concatenation: bool = _option(True, "uploads made from partial uploads")
     concatenation_unfinished: bool = _option(False, "concatenate before all partial uploads are finished")
 
-    # How long uploads are kept
     expire_after: MaybePeriod = _option("7d", "remove unfinished uploads that were silent for so long")
     expired_status: Annotated[Literal[410, 404], _NUMBER] = _option(410, "answer for an expired upload")
     keep_finished: MaybePeriod = _option(None, "remove finished uploads after so long")
     sweep_interval: Timeout = _option("60s", "pause between two rounds of cleaning up")
     tombstones: Period = _option("7d", "how long expired and failed uploads are remembered")
 
-    # How patient it is
     head_timeout: Timeout = _option("10s", "longest wait for the head of a request")
     idle_timeout: Timeout = _option("60s", "longest silence in the middle of a body")
     keep_alive: Period = _option("75s", "how long an idle connection stays open")
@@ -120,7 +126,6 @@ class Settings(BaseSettings):
     max_connections: Annotated[int, _NUMBER, Field(ge=1), Metavar("N")] = _option(10000, "most connections in all")
     max_connections_per_client: Count = _option(0, "most connections from one address; 0 is off")
 
-    # Browsers
     cors: bool = _option(True, "answer browsers of other origins")
     cors_allow_origins: Annotated[tuple[Origin, ...], _LIST, Metavar("ORIGIN,…")] = _option(
         ("*",), "origins whose pages may upload"
@@ -134,7 +139,6 @@ class Settings(BaseSettings):
     )
     cors_max_age: Period = _option("1d", "how long browsers remember a preflight")
 
-    # Running it
     ops_listen: MaybeAddress = _option(Address("127.0.0.1", 1081), "private port for metrics, readiness and API")
     api_tokens: Annotated[tuple[Token, ...], _LIST, Metavar("TOKEN,…")] = _option((), "bearer tokens of the API")
     log_format: Literal["text", "json"] = _option("text", "how a line of the log is written")
@@ -227,7 +231,7 @@ def _from_file(path: Path | None) -> Layer:
     except ValueError as error:
         raise ConfigError(f"the configuration file {path} is not valid TOML: {error}") from error
     for key in values:
-        _insist(key, f"file {path}", key, list(Settings.model_fields))
+        _insist(key, f"file {path}", list(Settings.model_fields))
     return {key: (value, f"file {path}") for key, value in values.items()}
 
 
@@ -235,20 +239,20 @@ def _from_environment(environ: Mapping[str, str]) -> Layer:
     known = {variable(key): key for key in Settings.model_fields}
     given = {name: value for name, value in environ.items() if name.startswith(PREFIX) and name != FILE_VARIABLE}
     for name in given:
-        _insist(name, "environment", name, [*known, FILE_VARIABLE])
+        _insist(name, "environment", [*known, FILE_VARIABLE])
     return {known[name]: (value, f"environment {name}") for name, value in given.items()}
 
 
 def _from_flags(flags: Mapping[str, str]) -> Layer:
     known = [flag(key) for key in Settings.model_fields]
     for key in flags:
-        _insist(flag(key), "flags", flag(key), known)
+        _insist(flag(key), "flags", known)
     return {key: (value, f"flag {flag(key)}") for key, value in flags.items()}
 
 
-def _insist(name: str, origin: str, spelt: str, known: list[str]) -> None:
+def _insist(name: str, origin: str, known: list[str]) -> None:
     if name not in known:
-        raise ConfigError(f"unknown key {spelt} ({origin}); the nearest known one is {nearest(name, known)}")
+        raise ConfigError(f"unknown key {name} ({origin}); the nearest known one is {nearest(name, known)}")
 
 
 def _sentence(error: ErrorDetails, origins: Mapping[str, str]) -> str:

@@ -27,7 +27,7 @@ HOLD_AT_MOST: Final = 1 << 20  # characters; what comes while nobody reads is dr
 CLIP_AT: Final = 256  # characters of one value from a client that is long or strange
 CLOSE_WITHIN: Final = 1.0  # seconds
 
-_STRANGE: Final = re.compile(r"[^!#-\[\]-~]")  # all but visible ASCII, and the two characters that quoting needs
+_PLAIN: Final = re.compile(r"[!#-\[\]-~]*")  # visible ASCII but for the two characters that quoting needs
 _STANDARD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -52,7 +52,7 @@ def spelt(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     text = str(value)
-    return quoted(text) if not text or _STRANGE.search(text) else text
+    return text if text and _PLAIN.fullmatch(text) else quoted(text)
 
 
 class TextLines(logging.Formatter):
@@ -140,16 +140,14 @@ class RequestLog:
             self.dropped += 1
             return
         foreign = f"{method}{path}{peer}{request_id}"
-        if len(foreign) > CLIP_AT or _STRANGE.search(foreign):
+        if len(foreign) > CLIP_AT or not _PLAIN.fullmatch(foreign):
             method, path, peer, request_id = map(self._tame, (method, path, peer, request_id))
         now = time.time()
         second = int(now)
         if second != self._second:
             self._second, self._stamp = second, _seconds_stamp(second)
-        text = self._template % (
-            *(self._stamp, (now - second) * 1000, method, path, status),
-            *(seconds, received, sent, peer, request_id),
-        )
+        when = (self._stamp, (now - second) * 1000)
+        text = self._template % (*when, method, path, status, seconds, received, sent, peer, request_id)
         self._lines.append(text)
         self._held += len(text)
         if self._timer is None:
@@ -160,8 +158,8 @@ class RequestLog:
     def flush(self) -> None:
         """Write what the reader takes at once; the timer tries the rest."""
         self._disarm()
-        while self._lines and self._outlet.ready(0):
-            self._write_some()
+        while self._lines and self._outlet.ready(0) and self._write_some():
+            pass
         if self._lines:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER, self.flush)
         elif self.dropped > self._told:
@@ -172,12 +170,13 @@ class RequestLog:
         """Write what is held, waiting for the reader for a second at most."""
         self._disarm()
         deadline = time.monotonic() + CLOSE_WITHIN
-        while self._lines and self._outlet.ready(deadline - time.monotonic()):
-            self._write_some()
+        while self._lines and self._outlet.ready(deadline - time.monotonic()) and self._write_some():
+            pass
         self.dropped += len(self._lines)
         self._lines.clear()
 
-    def _write_some(self) -> None:
+    def _write_some(self) -> bool:
+        """Whole lines, as many as the outlet takes at once; whether it took anything."""
         chunk = self._lines.popleft()
         while self._lines and len(chunk) + len(self._lines[0]) <= self._outlet.at_once:
             chunk += self._lines.popleft()
@@ -185,6 +184,7 @@ class RequestLog:
         self._held -= written
         if written < len(chunk):
             self._lines.appendleft(chunk[written:])
+        return written > 0
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -217,7 +217,7 @@ class _Outlet:
 
 def _tamed_for_text(value: str) -> str:
     clipped = value[:CLIP_AT]
-    return quoted(clipped) if _STRANGE.search(clipped) else clipped
+    return clipped if _PLAIN.fullmatch(clipped) else quoted(clipped)
 
 
 def _tamed_for_json(value: str) -> str:

@@ -95,10 +95,11 @@ def address(value: object) -> Address:
     return Address(match[1] or match[2], int(match[3]))
 
 
-def spelt_address(value: Address | None) -> str:
+def spelt_address(value: tuple[str, int] | None) -> str:
     if value is None:
         return "off"
-    return f"[{value.host}]:{value.port}" if ":" in value.host else f"{value.host}:{value.port}"
+    host, port = value
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def base_path(value: object) -> str:

@@ -1,0 +1,42 @@
+"""Every setting as a flag: --upload-dir for upload_dir, --x and --no-x for a switch."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from pydantic.fields import FieldInfo
+
+from tusd_py.config import HEADINGS, Loaded, Metavar, Settings, flag, load
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add --config and a flag for each setting, under the headings of the manual."""
+    parser.add_argument("--config", metavar="FILE", type=Path, help="configuration file; `tusd-py manual` prints one")
+    opening = {first: heading for heading, first in HEADINGS.items()}
+    defaults = Settings().spelt()
+    group = parser.add_argument_group()
+    for key, field in Settings.model_fields.items():
+        if key in opening:
+            group = parser.add_argument_group(opening[key])
+        _add(group, key, field, f"{field.description} (default: {defaults[key]})")
+
+
+def read(arguments: argparse.Namespace) -> Loaded:
+    """The settings in effect with these arguments; raises ConfigError."""
+    given = {key: value for key, value in vars(arguments).items() if key in Settings.model_fields}
+    flags = {key: str(value).lower() if isinstance(value, bool) else value for key, value in given.items()}
+    return load(flags, arguments.config)
+
+
+def _add(group: argparse._ArgumentGroup, key: str, field: FieldInfo, help: str) -> None:
+    if field.annotation is bool:
+        group.add_argument(flag(key), action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help)
+    else:
+        group.add_argument(flag(key), metavar=_metavar(field), default=argparse.SUPPRESS, help=help)
+
+
+def _metavar(field: FieldInfo) -> str:
+    named = [item.name for item in field.metadata if isinstance(item, Metavar)]
+    return named[0] if named else "|".join(map(str, get_args(field.annotation)))
