@@ -51,7 +51,9 @@ def test_a_mismatch(server: Server, algorithm: str, size: int) -> None:
 
 
 @pytest.mark.rule("T84", "T86", "T44")
-@pytest.mark.parametrize("value", ["md6 " + b64encode(b"x" * 20).decode(), "md6 junk!", "md6", "SHA1 " + "A" * 28, "", " ", "sha3-256 AAAA"])
+@pytest.mark.parametrize(
+    "value", ["md6 " + b64encode(b"x" * 20).decode(), "md6 junk!", "md6", "SHA1 " + "A" * 28, "", " ", "sha3-256 AAAA"]
+)
 def test_an_unknown_algorithm_is_400(server: Server, value: str) -> None:
     """What cannot be verified is refused before the body, whatever stands behind the name."""
     path = server.new(3)
@@ -60,7 +62,10 @@ def test_an_unknown_algorithm_is_400(server: Server, value: str) -> None:
 
 
 @pytest.mark.rule("T86")
-@pytest.mark.parametrize("value", ["sha1", "sha1 ", "sha1 junk!", "sha1 AAA", "sha1  " + "A" * 27 + "=", "sha1 AAAA AAAA", "sha1\t" + "A" * 27 + "="])
+@pytest.mark.parametrize(
+    "value",
+    ["sha1", "sha1 ", "sha1 junk!", "sha1 AAA", "sha1  " + "A" * 27 + "=", "sha1 AAAA AAAA", "sha1\t" + "A" * 27 + "="],
+)
 def test_a_malformed_checksum_is_400(server: Server, value: str) -> None:
     """A known algorithm needs one space and Base64 behind it."""
     path = server.new(3)
@@ -70,7 +75,9 @@ def test_a_malformed_checksum_is_400(server: Server, value: str) -> None:
 
 
 @pytest.mark.rule("T86")
-@pytest.mark.parametrize("value", ["sha1 " + "A" * 28, "sha1 AAAA", "sha256 " + b64encode(hashlib.sha1(b"abc").digest()).decode()])
+@pytest.mark.parametrize(
+    "value", ["sha1 " + "A" * 28, "sha1 AAAA", "sha256 " + b64encode(hashlib.sha1(b"abc").digest()).decode()]
+)
 def test_base64_of_the_wrong_length_is_a_mismatch(server: Server, value: str) -> None:
     """A digest that can be read but cannot be right is 460."""
     path = server.new(3)
@@ -106,7 +113,9 @@ def test_a_chunk_that_breaks_off_is_discarded(server: Server, sent: int, ending:
     data = b"z" * (4 * MIB)
     path = server.new(len(data) + 5, body=b"start")
     wire = server.connect()
-    wire.begin("PATCH", path, {**patch_fields(5), **checksum("sha1", data), "Content-Length": str(len(data))}, data[:sent])
+    wire.begin(
+        "PATCH", path, {**patch_fields(5), **checksum("sha1", data), "Content-Length": str(len(data))}, data[:sent]
+    )
     assert server.offset(path) == 5
     wire.reset() if ending == "reset" else wire.close()
     assert server.offset(path) == 5
@@ -122,7 +131,9 @@ def test_kill_9_discards_what_was_not_verified(start_server: StartServer, sent: 
     data = b"z" * (4 * MIB)
     path = server.new(len(data) + 5, body=b"start")
     wire = server.connect()
-    wire.begin("PATCH", path, {**patch_fields(5), **checksum("sha1", data), "Content-Length": str(len(data))}, data[:sent])
+    wire.begin(
+        "PATCH", path, {**patch_fields(5), **checksum("sha1", data), "Content-Length": str(len(data))}, data[:sent]
+    )
     assert server.offset(path) == 5
     server.restart()
     assert server.offset(path) == 5

@@ -178,7 +178,20 @@ def test_only_partial_uploads_are_joined(server: Server) -> None:
 
 
 @pytest.mark.rule("T113")
-@pytest.mark.parametrize("listed", ["final;", "final; ", "final", "Final;{path}", "partial;{path}", "final,{path}", "final;{path}  {path}", "both", ""])
+@pytest.mark.parametrize(
+    "listed",
+    [
+        "final;",
+        "final; ",
+        "final",
+        "Final;{path}",
+        "partial;{path}",
+        "final,{path}",
+        "final;{path}  {path}",
+        "both",
+        "",
+    ],
+)
 def test_a_list_that_is_none(server: Server, listed: str) -> None:
     """Upload-Concat is `partial` or `final;` and URLs."""
     fields: Fields = {**TUS, "Upload-Concat": listed.format(path=partial(server, b"abc"))}

@@ -76,7 +76,18 @@ def test_a_host_that_is_none_gets_no_further(server: Server, host: str) -> None:
 @pytest.mark.rule("T56", "T57", "T58")
 @pytest.mark.parametrize(
     "metadata",
-    ["a YQ==", "a", "a ", "a,b", "a YQ==,b", "a,b YQ==", "a-b_c.d YQ==", "a /+8=", "a YQ==,b YWE=,c YWFh", "x " + "QUFB" * 3000],
+    [
+        "a YQ==",
+        "a",
+        "a ",
+        "a,b",
+        "a YQ==,b",
+        "a,b YQ==",
+        "a-b_c.d YQ==",
+        "a /+8=",
+        "a YQ==,b YWE=,c YWFh",
+        "x " + "QUFB" * 3000,
+    ],
 )
 def test_metadata_that_keeps_the_grammar(server: Server, metadata: str) -> None:
     """Keys with and without values are accepted; clients send up to 14 KB of them."""
@@ -125,7 +136,9 @@ def test_metadata_that_is_too_large_is_refused(server: Server) -> None:
 
 
 @pytest.mark.rule("T59", "T61")
-@pytest.mark.parametrize("name", ["evil\r\nSet-Cookie: a=b", 'quote"quote', "../../etc/passwd", "żółw.txt", "a;b=c\x00d"])
+@pytest.mark.parametrize(
+    "name", ["evil\r\nSet-Cookie: a=b", 'quote"quote', "../../etc/passwd", "żółw.txt", "a;b=c\x00d"]
+)
 @pytest.mark.parametrize("key", ["filename", "name"])
 def test_a_file_name_cannot_smuggle_a_field(server: Server, key: str, name: str) -> None:
     """A download names the file, under either key, in one field that cannot be broken out of."""
@@ -145,11 +158,15 @@ def test_a_page_is_never_shown_as_one(server: Server, key: str) -> None:
     answer = server.get(server.new(3, {"Upload-Metadata": f"{key} {value}"}, b"abc"))
     assert answer.status == 200
     assert answer.get("X-Content-Type-Options") == "nosniff"
-    assert answer["Content-Disposition"].startswith("attachment") or answer["Content-Type"] == "application/octet-stream"
+    assert (
+        answer["Content-Disposition"].startswith("attachment") or answer["Content-Type"] == "application/octet-stream"
+    )
 
 
 @pytest.mark.rule("T72")
-@pytest.mark.parametrize("media_type", ["application/x-www-form-urlencoded", "application/octet-stream", "text/plain", "junk"])
+@pytest.mark.parametrize(
+    "media_type", ["application/x-www-form-urlencoded", "application/octet-stream", "text/plain", "junk"]
+)
 @pytest.mark.parametrize("body", [None, b""])
 def test_a_media_type_without_a_body_does_not_matter(server: Server, media_type: str, body: bytes | None) -> None:
     """Many clients label even an empty POST."""

@@ -95,7 +95,12 @@ def test_a_creation_that_breaks_off(start_server: StartServer) -> None:
     """A client that drops in the body of its creation never learns the URL, but nothing breaks, and no body is invented."""
     server = start_server()
     with server.connect() as wire:
-        wire.begin("POST", server.files, {**TUS, "Upload-Length": "100000", "Content-Type": BYTES, "Content-Length": "100000"}, b"a" * 9)
+        wire.begin(
+            "POST",
+            server.files,
+            {**TUS, "Upload-Length": "100000", "Content-Type": BYTES, "Content-Length": "100000"},
+            b"a" * 9,
+        )
         eventually(lambda: stored(server) == 1, "the upload is there")
     assert server.create(3, body=b"abc").offset == 3
 
@@ -118,7 +123,14 @@ def test_a_fault_is_told_before_100_continue(server: Server, fields: Fields, sta
     wire.begin(
         "POST",
         server.files,
-        {**TUS, "Upload-Length": "10", "Content-Type": BYTES, "Content-Length": "10", "Expect": "100-continue", **fields},
+        {
+            **TUS,
+            "Upload-Length": "10",
+            "Content-Type": BYTES,
+            "Content-Length": "10",
+            "Expect": "100-continue",
+            **fields,
+        },
     )
     answer = wire.answer()
     assert (answer.status, answer.interim) == (status, ())

@@ -140,8 +140,18 @@ def test_a_length_survives_the_drop_of_its_patch(server: Server) -> None:
     """The PATCH that declares the length may break off and be repeated from where it came."""
     path = server.new()
     wire = server.connect()
-    wire.begin("PATCH", path, {"Tus-Resumable": "1.0.0", "Upload-Offset": "0", "Upload-Length": "6",
-                               "Content-Type": "application/offset+octet-stream", "Content-Length": "6"}, b"abc")
+    wire.begin(
+        "PATCH",
+        path,
+        {
+            "Tus-Resumable": "1.0.0",
+            "Upload-Offset": "0",
+            "Upload-Length": "6",
+            "Content-Type": "application/offset+octet-stream",
+            "Content-Length": "6",
+        },
+        b"abc",
+    )
     server.until_offset(path, 3)
     wire.reset()
     assert server.patch(path, 3, b"def", {"Upload-Length": "6"}).offset == 6

@@ -13,9 +13,7 @@ from tests.acceptance.server import Server
 from tests.acceptance.wire import Answer, eventually
 from tests.conftest import StartServer
 
-IMF_FIXDATE = (
-    r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d{2} (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d{2}:\d{2}:\d{2} GMT"
-)
+IMF_FIXDATE = r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d{2} (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d{2}:\d{2}:\d{2} GMT"
 
 
 def expires(answer: Answer) -> float:

@@ -8,7 +8,24 @@ from tests.acceptance.server import Server
 from tests.acceptance.wire import BYTES, TUS, Fields, patch_fields
 from tests.conftest import StartServer
 
-NOT_A_NUMBER = ["hello", "0100", "00", "1.3", "-0", "+0", "-1", "NaN", "+Infinity", "5_0", "0x1", "1e1", "٣", "1 1", "1,1", ""]
+NOT_A_NUMBER = [
+    "hello",
+    "0100",
+    "00",
+    "1.3",
+    "-0",
+    "+0",
+    "-1",
+    "NaN",
+    "+Infinity",
+    "5_0",
+    "0x1",
+    "1e1",
+    "٣",
+    "1 1",
+    "1,1",
+    "",
+]
 UNKNOWN = "AAAAAAAAAAAAAAAAAAAAAA"
 
 

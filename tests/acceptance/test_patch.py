@@ -53,7 +53,16 @@ def test_an_upload_in_several_requests(server: Server) -> None:
 @pytest.mark.rule("T22")
 @pytest.mark.parametrize(
     "media_type",
-    [None, "", "application/octet-stream", "text/plain", "application/offset+octet-streams", "application/json", "junk", "*/*"],
+    [
+        None,
+        "",
+        "application/octet-stream",
+        "text/plain",
+        "application/offset+octet-streams",
+        "application/json",
+        "junk",
+        "*/*",
+    ],
 )
 def test_another_media_type_is_415(server: Server, media_type: str | None) -> None:
     """Bytes that are not labelled as tus demands are refused."""
@@ -121,7 +130,9 @@ def test_what_arrived_of_a_chunked_body_is_kept(server: Server) -> None:
     """The same holds for a body without Content-Length."""
     path = server.new(100_000)
     wire = server.connect()
-    wire.begin("PATCH", path, {**patch_fields(0), "Transfer-Encoding": "chunked"}, chunked(b"a" * 40_000, end=b"ffff\r\nbb"))
+    wire.begin(
+        "PATCH", path, {**patch_fields(0), "Transfer-Encoding": "chunked"}, chunked(b"a" * 40_000, end=b"ffff\r\nbb")
+    )
     server.until_offset(path, 40_002)
     wire.reset()
     assert server.patch(path, 40_002, b"c" * 59_998).status == 204
@@ -155,7 +166,9 @@ def test_a_silent_chunked_client_is_ended(server_with: StartServer) -> None:
 
 
 @pytest.mark.rule("T31")
-@pytest.mark.parametrize(("length", "start", "size"), [(10, 0, 11), (10, 4, 7), (10, 10, 1), (MIB, 0, MIB + 1), (10, 0, MIB)])
+@pytest.mark.parametrize(
+    ("length", "start", "size"), [(10, 0, 11), (10, 4, 7), (10, 10, 1), (MIB, 0, MIB + 1), (10, 0, MIB)]
+)
 def test_a_body_announced_too_long_is_refused(server: Server, length: int, start: int, size: int) -> None:
     """A Content-Length that would pass the end is 413, and nothing of it is kept."""
     path = server.new(length, body=b"x" * start if start else None)
@@ -192,7 +205,9 @@ def test_the_size_limit_holds_for_deferred_lengths(server_with: StartServer) -> 
 def test_an_empty_body_is_fine(server: Server, chunks: bool) -> None:
     """A PATCH without bytes at the right offset changes nothing and succeeds."""
     path = server.new(10, body=b"abc")
-    answer = server.patch(path, 3, chunked(), {"Transfer-Encoding": "chunked"}) if chunks else server.patch(path, 3, b"")
+    answer = (
+        server.patch(path, 3, chunked(), {"Transfer-Encoding": "chunked"}) if chunks else server.patch(path, 3, b"")
+    )
     assert (answer.status, answer.offset) == (204, 3)
 
 
@@ -258,7 +273,9 @@ def test_large_and_small_requests_on_one_connection(server: Server) -> None:
     assert wire.get(path).body == data
 
 
-@pytest.mark.parametrize(("range_", "start", "stop"), [("bytes=0-3", 0, 4), ("bytes=500-", 500, 1000), ("bytes=-10", 990, 1000)])
+@pytest.mark.parametrize(
+    ("range_", "start", "stop"), [("bytes=0-3", 0, 4), ("bytes=500-", 500, 1000), ("bytes=-10", 990, 1000)]
+)
 def test_a_finished_upload_can_be_downloaded_in_part(server: Server, range_: str, start: int, stop: int) -> None:
     """GET obeys a byte range."""
     data = pattern(1000)
