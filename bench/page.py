@@ -7,8 +7,6 @@ FRAME = """# Performance
 One process of this server beside one of each peer, on one machine, measured by one command. The figures below are
 those of the run that is named with them; they are compared with each other only, since another machine gives others.
 
-![Medians as bars](performance.svg)
-
 {report}
 ## How it is measured
 
@@ -46,4 +44,4 @@ EMPTY = "No run is recorded here yet: `python -m bench --save-docs` writes this 
 
 def page(report: str) -> str:
     """The whole page around a report in Markdown."""
-    return FRAME.format(report=report or EMPTY)
+    return FRAME.format(report=f"![Medians as bars](performance.svg)\n\n{report}" if report else EMPTY)

@@ -12,7 +12,6 @@ from bench.rows.base import Metric, Row, Sample, Stage
 SENT = 64 * 1024
 MORE = 16
 CAP_SECONDS = 10.0
-WARMING_UPLOADS = 8
 
 
 def memory(stage: Stage) -> Sample:
@@ -75,10 +74,10 @@ def _push_through(connection: Connection, path: str, deadline: float) -> int | N
 
 
 def _warm(connection: Connection, root: str) -> None:
-    for _ in range(WARMING_UPLOADS):
-        path = tus.create(connection, root, MIB)
-        tus.append(connection, path, 0, MIB)
-        tus.delete(connection, path)
+    """One upload, for what is made on the first one; more would leave freed memory that the stalled ones take again."""
+    path = tus.create(connection, root, MIB)
+    tus.append(connection, path, 0, MIB)
+    tus.delete(connection, path)
 
 
 def _await_arrival(stalled: list[Connection]) -> None:
