@@ -14,9 +14,10 @@ PREFACE = """\
 
 Made by `python -m tests.protocol_page` from `tests/rules.toml` and the marks of the tests; change those, not this page.
 
-The rules are those of tus 1.0.0 and its extensions, in our own words. MUST, SHOULD and MAY are the specification's; EXPECTED
-is what deployed clients or public test suites rely on where it is silent or weaker; ADVICE is our own decision; IMPL is what
-other servers do. A rule that binds a server with MUST or EXPECTED has a test, or the test run fails.
+The rules are those of tus 1.0.0 and its extensions, in our own words. MUST, SHOULD and MAY are the specification's;
+EXPECTED is what deployed clients or public test suites rely on where it is silent or weaker; ADVICE is our own
+decision; IMPL is what other servers do. A rule that binds a server with MUST or EXPECTED has a test, or the test run
+fails.
 """
 
 
@@ -34,7 +35,7 @@ def _section(title: str, group: list[Rule], held: dict[str, list[Mark]]) -> str:
 
 def _line(rule: Rule, held: list[Mark]) -> str:
     level = rule.level if rule.binds == "server" else f"{rule.level} ({rule.binds})".replace("none", "nobody")
-    tests = "<br>".join(f"[{mark.test}](../tests/{mark.file})" for mark in held) or rule.stand or "–"
+    tests = "<br>".join(f"[{mark.test}](../tests/{mark.file})" for mark in held) or rule.stand or "-"
     return f"| {rule.number} | {level} | {rule.says} | {tests} |"
 
 

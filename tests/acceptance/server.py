@@ -27,7 +27,7 @@ class Server(Verbs):
     def __init__(self, *options: str, folder: Path | None = None) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="tus-"))  # short, for the Unix sockets in it
         self.folder = folder or self.home / "data"
-        self.options = options
+        self.arguments = options
         self.errors_expected = False
         self._lines: list[str] = []
         self._said_url = threading.Event()
@@ -94,8 +94,7 @@ class Server(Verbs):
     def _run(self, port: str) -> None:
         self._said_url.clear()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tusd_py", "serve", "--port", port, "--ops-listen", "off"]
-            + ["--upload-dir", str(self.folder), *self.options],
+            [sys.executable, "-m", "tusd_py", "serve", *self._flags(port)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -107,6 +106,9 @@ class Server(Verbs):
         self._reader.start()
         self._said_url.wait(START_PATIENCE)
         self._learn_url()
+
+    def _flags(self, port: str) -> list[str]:
+        return ["--port", port, "--ops-listen", "off", "--upload-dir", str(self.folder), *self.arguments]
 
     def _read(self) -> None:
         assert self._process.stdout is not None

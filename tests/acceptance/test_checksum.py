@@ -40,7 +40,7 @@ def test_a_match(server: Server, algorithm: str, size: int) -> None:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_mismatch(server: Server, algorithm: str, size: int) -> None:
-    """A chunk with another checksum is 460 with its phrase and leaves no byte behind; the right bytes then go through."""
+    """A chunk with another checksum is 460 with its phrase and keeps no byte; the right bytes then go through."""
     data, wrong = b"a" * size, b"a" * (size - 1) + b"b"
     path = server.new(size + 5, body=b"start")
     answer = server.patch(path, 5, wrong, checksum(algorithm, data))

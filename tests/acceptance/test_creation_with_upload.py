@@ -92,7 +92,7 @@ def test_a_deferred_length_with_too_many_bytes(server_with: StartServer) -> None
 
 @pytest.mark.rule("T28", "T73")
 def test_a_creation_that_breaks_off(start_server: StartServer) -> None:
-    """A client that drops in the body of its creation never learns the URL, but nothing breaks, and no body is invented."""
+    """A client that drops in the body of its creation never learns the URL; nothing breaks."""
     server = start_server()
     with server.connect() as wire:
         wire.begin(

@@ -18,7 +18,11 @@ WAIT: Fields = {"Expect": "100-continue"}
 def test_the_first_fault_answers(server: Server) -> None:
     """Mending one fault after the other shows them in the order of the rule."""
     path = server.new(10, body=b"abc")
-    fields: dict[str, str | None] = {**EVERYTHING_WRONG, "Tus-Resumable": "0.1", "X-HTTP-Method-Override": "FOO"}
+    fields: dict[str, str | list[str] | None] = {
+        **EVERYTHING_WRONG,
+        "Tus-Resumable": "0.1",
+        "X-HTTP-Method-Override": "FOO",
+    }
     target = server.files + UNKNOWN
     seen = [server.ask("PATCH", target, fields, b"x" * 20).status]
     fields["X-HTTP-Method-Override"] = None

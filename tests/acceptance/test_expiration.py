@@ -13,7 +13,9 @@ from tests.acceptance.server import Server
 from tests.acceptance.wire import Answer, eventually
 from tests.conftest import StartServer
 
-IMF_FIXDATE = r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d{2} (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d{2}:\d{2}:\d{2} GMT"
+DAYS = "Mon|Tue|Wed|Thu|Fri|Sat|Sun"
+MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
+IMF_FIXDATE = rf"({DAYS}), \d{{2}} ({MONTHS}) \d{{4}} \d{{2}}:\d{{2}}:\d{{2}} GMT"
 
 
 def expires(answer: Answer) -> float:
@@ -112,5 +114,5 @@ def test_the_sweep_frees_the_bytes(start_server: StartServer) -> None:
     server = start_server("--expire-after", "1s", "--sweep-interval", "200ms")
     path = server.new(10, body=b"abc")
     id = path.rsplit("/", 1)[1]
-    eventually(lambda: not [file for file in server.folder.rglob(id)], "the file is swept")
+    eventually(lambda: not list(server.folder.rglob(id)), "the file is swept")
     assert server.head(path).status == 410

@@ -10,7 +10,15 @@ from tests.acceptance.server import Server
 from tests.acceptance.wire import BYTES, TUS
 from tests.conftest import StartServer
 
-ALL = "creation creation-with-upload creation-defer-length expiration checksum termination concatenation".split()
+ALL = [
+    "creation",
+    "creation-with-upload",
+    "creation-defer-length",
+    "expiration",
+    "checksum",
+    "termination",
+    "concatenation",
+]
 
 
 @pytest.mark.rule("T37", "T7", "T10", "T6")

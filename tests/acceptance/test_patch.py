@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from tests.acceptance.server import Server
@@ -45,7 +47,7 @@ def test_an_upload_in_several_requests(server: Server) -> None:
     data = pattern(700_000)
     path = server.new(len(data))
     cuts = [0, 1, 100, 100_000, 400_000, 699_999, 700_000]
-    offsets = [server.patch(path, a, data[a:b]).offset for a, b in zip(cuts, cuts[1:], strict=False)]
+    offsets = [server.patch(path, a, data[a:b]).offset for a, b in pairwise(cuts)]
     assert offsets == cuts[1:]
     assert server.get(path).body == data
 
@@ -267,7 +269,7 @@ def test_large_and_small_requests_on_one_connection(server: Server) -> None:
     path = server.new(len(data))
     wire = server.connect()
     cuts = [0, 1 << 19, (1 << 19) + 5, 2 * MIB, 2 * MIB + 1000, 3 * MIB + 1, 4 * MIB]
-    for a, b in zip(cuts, cuts[1:], strict=False):
+    for a, b in pairwise(cuts):
         assert wire.patch(path, a, data[a:b]).offset == b
         assert wire.head(path).offset == b
     assert wire.get(path).body == data

@@ -1,7 +1,7 @@
-"""A raw HTTP/1.1 client over a blocking socket: what is sent is exactly what the test says, what comes back is shown as it came.
+"""A raw HTTP/1.1 client over a blocking socket: it sends exactly what the test says and shows what came as it came.
 
-Ready-made clients mend, merge and hide; a test of a protocol needs none of that. `Wire` is one connection; `Verbs` are the
-requests of tus on top of it, which anything offers that can `ask`.
+Ready-made clients mend, merge and hide; a test of a protocol needs none of that. `Wire` is one connection; `Verbs`
+are the requests of tus on top of it, which anything offers that can `ask`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 Fields = Mapping[str, str | list[str] | None]  # a list is a field that occurs several times; None takes a default away
@@ -53,7 +53,8 @@ class Answer:
         return bool(self.all(name))
 
     def get(self, name: str) -> str | None:
-        return self[name] if name in self else None
+        """The value of a field that may be missing, but not occur twice."""
+        return self[name] if self.all(name) else None
 
     def all(self, name: str) -> list[str]:
         return [value for field, value in self.fields if field.lower() == name.lower()]
@@ -139,7 +140,7 @@ class Wire(Verbs):
         self._socket.settimeout(patience)
         self._unread = b""
 
-    def __enter__(self) -> Wire:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
