@@ -62,6 +62,8 @@ Landed = Callable[[list[Result]], None]
 class Conflict(Unavailable):
     """The record exists already or is gone; try again in a moment."""
 
+    statement: Statement | None = None  # the needed one that touched no row; None where a constraint refused
+
 
 class Database:
     """Belongs to the event loop that opened it."""
@@ -89,9 +91,14 @@ class Database:
         Every write transaction, from before BEGIN until after COMMIT, runs inside `gate`, in the writer's thread: where
         several processes share the file, that is their turnstile.
         """
+        loop = asyncio.get_running_loop()
         thread = ThreadPoolExecutor(1, thread_name_prefix="tusd-database")
+
+        def untidy() -> None:
+            loop.call_soon_threadsafe(instruments.background_failed, "checkpoint")
+
         try:
-            writer = await asyncio.wrap_future(thread.submit(_Writer, path, gate or nullcontext()))
+            writer = await asyncio.wrap_future(thread.submit(_Writer, path, gate or nullcontext(), untidy))
             reader = await aiosqlite.connect(path, isolation_level=None)
             await reader.execute_fetchall("PRAGMA query_only = ON")
         except (sqlite3.Error, OSError) as error:
@@ -118,7 +125,7 @@ class Database:
     async def read(self, statement: Statement) -> list[tuple[Any, ...]]:
         """All rows of a query, fetched to the last in one hop: an unfinished cursor would freeze a snapshot."""
         try:
-            rows: Iterable[tuple[Any, ...]] = await self._reader.execute_fetchall(statement.sql, statement.parameters)
+            rows: Iterable[Any] = await self._reader.execute_fetchall(statement.sql, statement.parameters)
             return list(rows)
         except (sqlite3.Error, ValueError) as error:  # ValueError: it is closed
             raise _ours(error) from error
@@ -145,8 +152,7 @@ class Database:
         began = perf_counter()
         outcomes = self._writer.commit([request.statements for request in batch])
         self._loop.call_soon_threadsafe(self._land, batch, outcomes, perf_counter() - began)
-        if not self._writer.tidy():
-            self._loop.call_soon_threadsafe(self._instruments.background_failed, "checkpoint")
+        self._writer.tidy()
 
     def _land(self, batch: list[_Request], outcomes: list[Outcome], seconds: float) -> None:
         landed = 0
@@ -194,7 +200,7 @@ class _RolledBack(Exception):
 class _Writer:
     """The connection that writes. All of it runs in one thread."""
 
-    def __init__(self, path: Path, gate: AbstractContextManager[Any]) -> None:
+    def __init__(self, path: Path, gate: AbstractContextManager[Any], untidy: Callable[[], None]) -> None:
         path.touch(mode=0o600)  # an upload's id is what entitles to it: nobody else may read them
         self._gate = gate
         self._wal = Path(f"{path}-wal")
@@ -205,7 +211,8 @@ class _Writer:
         except (sqlite3.Error, StartError):
             self._db.close()
             raise
-        self._copier = _Copier(path)
+        self._untidy = untidy
+        self._copier = _Copier(path, untidy)
 
     def commit(self, batch: Sequence[Sequence[Statement]]) -> list[Outcome]:
         """Every request's outcome, whatever happens: nobody may wait for ever."""
@@ -253,32 +260,43 @@ class _Writer:
     def _run(self, statement: Statement) -> Result:
         cursor = self._db.execute(statement.sql, statement.parameters)
         rows = cursor.fetchall() if cursor.description else []
-        result = Result(rows, cursor.rowcount)
-        if statement.needed and not result.touched:
-            raise Conflict
-        return result
+        if statement.needed and not cursor.rowcount:
+            conflict = Conflict()
+            conflict.statement = statement
+            raise conflict
+        return Result(rows, cursor.rowcount)
 
     def _roll_back(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
+        try:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        except sqlite3.Error:
+            pass  # the disk is failing: the next BEGIN says so to those who come next, and it is tried again then
 
-    def tidy(self) -> bool:
-        """Keep the log small; whether that worked so far."""
-        size = self._wal.stat().st_size
+    def tidy(self) -> None:
+        """Keep the log small."""
+        try:
+            self._tidy(self._wal.stat().st_size)
+        except (sqlite3.Error, OSError):
+            self._untidy()
+
+    def _tidy(self, size: int) -> None:
         if size < self._copied:  # SQLite has begun the log anew
             self._copied = 0
-        grown = size - self._copied > COPY_WAL_EVERY
-        if size > MAX_WAL and grown:
+        if size - self._copied <= COPY_WAL_EVERY:
+            return
+        if size > MAX_WAL:
             self._copied = size
             self._empty_wal()
-        elif grown and self._copier.begin():
+        elif self._copier.begin():
             self._copied = size
-        return self._copier.worked
 
     def _empty_wal(self) -> None:
         self._db.execute(f"PRAGMA busy_timeout = {EMPTYING_TIMEOUT}")
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        self._db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
 
     def close(self) -> None:
         """SQLite copies and deletes the log when the last connection goes."""
@@ -289,11 +307,11 @@ class _Writer:
 class _Copier:
     """Copies the log back into the database beside the writer, in a thread and a connection of its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, failed: Callable[[], None]) -> None:
         self._db = _connect(path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tusd-checkpoint")
         self._running: Future[None] | None = None
-        self.worked = True
+        self._failed = failed
 
     def begin(self) -> bool:
         if self._running is not None and not self._running.done():
@@ -304,9 +322,8 @@ class _Copier:
     def _copy(self) -> None:
         try:
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            self.worked = True
         except sqlite3.Error:
-            self.worked = False
+            self._failed()
 
     def close(self) -> None:
         self._thread.shutdown(wait=True)

@@ -35,6 +35,8 @@ class _Hold:
 
     __slots__ = ("_holders", "_id", "_patience", "_queue", "_turn", "_when_wanted")
 
+    _turn: asyncio.Future[bool]  # set only by one that waits: whether it got the lock
+
     def __init__(
         self, holders: dict[str, _Hold], id: str, when_wanted: Callable[[], None] | None, patience: float
     ) -> None:
@@ -43,7 +45,6 @@ class _Hold:
         self._when_wanted = when_wanted
         self._patience = patience
         self._queue: deque[_Hold] | None = None
-        self._turn: asyncio.Future[bool] | None = None  # while it waits; whether it got the lock
 
     async def __aenter__(self) -> None:
         holder = self._holders.get(self._id)
@@ -53,7 +54,10 @@ class _Hold:
             await self._wait(holder)
 
     async def __aexit__(self, *_: object) -> None:
-        self._release()
+        if self._queue:
+            self._release()
+        else:
+            del self._holders[self._id]
 
     async def _wait(self, holder: _Hold) -> None:
         loop = asyncio.get_running_loop()
@@ -86,7 +90,7 @@ class _Hold:
             call()
 
     def _give_up(self) -> None:
-        if self._turn is not None and not self._turn.done():
+        if not self._turn.done():
             self._turn.set_result(False)
             self._leave()
 
@@ -101,7 +105,7 @@ class _Hold:
         """Hand the lock to the first that waits, or free it."""
         while self._queue:
             heir: _Hold = self._queue.popleft()
-            if heir._turn is not None and not heir._turn.done():  # done: cancelled, and about to leave
+            if not heir._turn.done():  # done: cancelled, and about to leave
                 self._holders[self._id] = heir
                 heir._turn.set_result(True)
                 return
