@@ -15,6 +15,8 @@ from tusd_py.cli import check, manual, serve
 from tusd_py.config import nearest
 from tusd_py.errors import ConfigError, StartError
 
+COMMANDS = {"serve": serve, "check": check, "manual": manual}
+
 EXAMPLES = """examples:
   tusd-py serve                                       uploads under http://127.0.0.1:1080/files/, data in ./data
   tusd-py serve --upload-dir /srv/uploads --max-size 10GiB --expire-after 3d
@@ -29,9 +31,12 @@ class Parser(argparse.ArgumentParser):
     """Speaks one sentence where argparse would print the whole usage."""
 
     def error(self, message: str) -> NoReturn:
+        """Raises instead of ending the process."""
         raise ConfigError(f"{message}; see {self.prog} --help")
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+            raise ConfigError(f"unknown command {argv[0]}; the nearest known one is {nearest(argv[0], [*COMMANDS])}")
         arguments, unknown = self.parse_known_args(argv)
         if unknown:
             name = unknown[0].partition("=")[0]
@@ -59,8 +64,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"tusd-py {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, check, manual):
-        name = command.__name__.rpartition(".")[2]
+    for name, command in COMMANDS.items():
         summary = str(command.__doc__)
         usage = f"tusd-py {name} [--flag value …]" if command is not manual else None
         sub = commands.add_parser(name, help=summary, description=summary, usage=usage, allow_abbrev=False)

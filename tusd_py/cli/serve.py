@@ -11,9 +11,10 @@ arguments = flags.add
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from tusd_py import app
-
     def reload() -> Settings:
         return flags.read(arguments).settings
 
-    return app.run(reload(), reload)
+    settings = reload()
+    from tusd_py import app  # after the settings: a wrong one is told at once, whatever the server needs to load
+
+    return app.run(settings, reload)
