@@ -79,6 +79,12 @@ class Unauthorised(TusError):
     code, status = "ERR_UNAUTHORISED", 401
 
 
+class ApiClosed(TusError):
+    """The API needs api_tokens in the settings to answer here; without one it answers on control.sock in the data folder only."""
+
+    code, status = "ERR_API_CLOSED", 403
+
+
 class InvalidParameter(TusError):
     """A query parameter is not valid."""
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import NamedTuple
 
-from tusd_py.errors import Dropped, StorageFull, TusError, UploadFailed, UploadFinishing
+from tusd_py.errors import Dropped, StorageFull, TusError, UploadFailed, UploadFinishing, UploadNotFound
 from tusd_py.hooks.events import Listeners, UploadCreated, UploadInterrupted, UploadTerminated
 from tusd_py.instruments import Instruments
 from tusd_py.locks.base import Locks
@@ -19,7 +19,7 @@ from tusd_py.protocol import rules
 from tusd_py.protocol.commands import Append, Concatenate, Create, Download, Faulty, Inspect, Terminate
 from tusd_py.protocol.limits import Limits
 from tusd_py.records.base import Records
-from tusd_py.storage.base import Body, Ending, Extent, Measurable, Openable, Storage
+from tusd_py.storage.base import Body, Ending, Extent, Measurable, Storage
 from tusd_py.upload import Kind, State, Upload, new_id
 from tusd_py.uploads.concatenation import Concatenator
 from tusd_py.uploads.endings import error_of
@@ -108,7 +108,8 @@ class Uploads:
     async def _create_small(self, command: Create, upload: Upload, body: Body) -> tuple[Upload, int]:
         """The bytes first, then one commit for the record, finished if it is: what thousands of phones send."""
         keeper = Keeper(self._records, upload, recorded=False)
-        offset = await self._receive_first(command, upload, body, keeper) if command.body else 0
+        nothing = command.body == 0 and command.checksum is None  # a checksum of nothing is verified too (T89)
+        offset = 0 if nothing else await self._receive_first(command, upload, body, keeper)
         if body.ended_by is Ending.DROPPED:
             raise Dropped  # nobody will ever know its URL
         upload = replace(upload, handle=keeper.handle)
@@ -202,6 +203,16 @@ class Uploads:
                 upload = await self.finisher.run(upload)
             return self._progress(upload, extent)
 
+    async def show(self, id: str) -> Progress:
+        """What an operator sees: an upload in any state, without a lock and without disturbing a writer. The offset of
+        one that has expired or failed is 0."""
+        record = await self._records.load(id)
+        if record is None:
+            raise UploadNotFound
+        if record.state is State.RECEIVING and record.kind is Kind.FINAL:
+            return await self._progress_of_final(record)
+        return self._progress(record, await self._storage.extent(record) if record.state in _ALIVE else _UNKNOWN)
+
     async def terminate(self, command: Terminate) -> None:
         """T96: free it, finished or not, after its writer has stopped (T99)."""
         await self._look(command)
@@ -213,13 +224,9 @@ class Uploads:
             await self.finisher.orphan_finals(upload.id)
 
     async def download(self, command: Download) -> Upload:
-        """A finished upload, whose bytes `read` or `open` then gives. No lock: finished bytes do not change (B4)."""
+        """A finished upload, whose bytes `read` then gives. No lock: finished bytes do not change (B4)."""
         upload, _ = await self._look(command)
         return upload
-
-    def open(self, upload: Upload) -> int | None:
-        """A descriptor of a finished upload's bytes, which the caller closes; None if the storage has none to offer."""
-        return self._storage.open(upload) if isinstance(self._storage, Openable) else None
 
     def read(self, upload: Upload, start: int, stop: int) -> AsyncIterator[memoryview]:
         """A finished upload's bytes in [start, stop)."""
@@ -234,10 +241,11 @@ class Uploads:
     async def _look(self, command: Append | Inspect | Terminate | Download | Faulty) -> tuple[Upload, Extent]:
         """The record and how far it is, screened: what can be refused without the lock is refused here."""
         record = await self._records.load(command.id)
-        extent = _UNKNOWN
+        now, extent, touched = self._clock(), _UNKNOWN, 0.0
         if record is not None and record.state in _ALIVE:
             extent = await self._storage.extent(record)
-        return rules.screen(command, record, extent.touched, self._clock(), self.limits), extent
+            touched = now if extent.offset == record.length else extent.touched  # expiry never touches a finish (law 4)
+        return rules.screen(command, record, touched, now, self.limits), extent
 
     def _progress(self, upload: Upload, extent: Extent) -> Progress:
         return Progress(upload, extent.offset, rules.expires_at(upload, extent.touched, self.limits))
@@ -249,7 +257,7 @@ class Uploads:
         return self._progress(upload, Extent(await self._concatenator.stored(upload), self._clock()))
 
     def _cut_short(self, progress: Progress, body: Body) -> TusError | None:
-        """What the client of a body that ended early is told (law 2). One that ended after its last byte was not cut short."""
+        """What the client of a body that ended early is told (law 2); None if the last byte of the upload had come."""
         ending = body.ended_by
         if ending is None or (progress.upload.state is State.FINISHED and ending is not Ending.TOO_LONG):
             return None
