@@ -80,7 +80,7 @@ class Unauthorised(TusError):
 
 
 class ApiClosed(TusError):
-    """The API needs api_tokens in the settings to answer here; without one it answers on control.sock in the data folder only."""
+    """Without api_tokens in the settings the API answers only on control.sock in the data folder; set some."""
 
     code, status = "ERR_API_CLOSED", 403
 
