@@ -298,7 +298,9 @@ class LocalStorage:
                 raise UploadFailed
             done = 0
             while done < size:
-                done += await self._bytes.run(_copy_range, source, target, min(COPY_BLOCK, size - done), done, at + done)
+                done += await self._bytes.run(
+                    _copy_range, source, target, min(COPY_BLOCK, size - done), done, at + done
+                )
             return size
         finally:
             os.close(source)

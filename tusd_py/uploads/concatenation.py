@@ -62,9 +62,7 @@ class Concatenator:
         return sum(offset for _, offset in await self._parts(final.partials))
 
     async def _make(self, command: Concatenate, length: int | None, parts: Sequence[Upload]) -> Upload:
-        upload = Upload(
-            new_id(), length, self._clock(), command.metadata, Kind.FINAL, command.concat, command.partials
-        )
+        upload = Upload(new_id(), length, self._clock(), command.metadata, Kind.FINAL, command.concat, command.partials)
         upload = await self._storage.create(upload)
         try:
             if all(part.state is State.FINISHED for part in parts):

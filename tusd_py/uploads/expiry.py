@@ -65,6 +65,7 @@ class Sweep:
         self._retention = retention
         self._clock = clock
         self._started = started
+        self._looked_for_orphans = False
 
     async def run(self, interval: Callable[[], float]) -> None:
         """For ever: a round, then a pause of `interval()` seconds. One round that fails does not stop the next."""
@@ -87,7 +88,9 @@ class Sweep:
             return
         seen = 0
         async for upload in self._records.scan(State.RECEIVING):
-            if is_stale(upload, upload.created, False, self._clock(), self._limits()):  # cheap: before its file is asked
+            if is_stale(
+                upload, upload.created, False, self._clock(), self._limits()
+            ):  # cheap: before its file is asked
                 await self._expire_one(upload)
             seen += 1
             if seen % BREATH == 0:
@@ -115,10 +118,14 @@ class Sweep:
         return is_stale(upload, extent.touched, extent.offset == upload.length, self._clock(), self._limits())
 
     async def _remove_orphans(self) -> None:
+        """Once is enough: only a life before this one can have left bytes behind that are older than the start."""
+        if self._looked_for_orphans:
+            return
         async for id in self._storage.strays(self._started):
             if await self._records.load(id) is None and not self._locks.is_held(id):
                 log.info("orphan-removed", extra={"id": id})
                 await self._storage.delete(Upload(id, None, self._started))
+        self._looked_for_orphans = True
 
     async def _retire(self) -> None:
         retention, now = self._retention(), self._clock()

@@ -147,7 +147,8 @@ class Finisher:
         while True:
             await asyncio.sleep(pause)
             try:
-                return await self._retry_once(id)
+                await self._retry_once(id)
+                return
             except (UploadFinishing, UploadLocked, Unavailable, StorageFull):
                 self._instruments.background_failed("finish")
                 pause = min(max(2 * pause, FIRST_RETRY), LAST_RETRY)

@@ -39,6 +39,7 @@ HOP = 16 << 20  # 16 MiB at most in one thread hop, so that a push is heard with
 PIPE_SIZE = 1 << 20  # 1 MiB, where the user's quota allows it
 F_SETPIPE_SZ, F_GETPIPE_SZ = 1031, 1032  # named in fcntl only from Python 3.10 on some builds
 SPLICE_F_MOVE, SPLICE_F_NONBLOCK = 1, 2  # linux/splice.h; named in os only from Python 3.12 on
+WITHOUT_WAITING = SPLICE_F_MOVE | SPLICE_F_NONBLOCK
 PRIVATE = ("_parser", "_read_bufsize", "_max_msg_queue_size", "max_line_size", "max_field_size", "max_headers")
 
 
@@ -96,7 +97,7 @@ def hop(source: int, target: int, at: int | None, most: int) -> Hop:
     moved = 0
     while moved < most:
         try:
-            inside = os.splice(source, pipe.write, min(most - moved, pipe.size), flags=SPLICE_F_MOVE | SPLICE_F_NONBLOCK)
+            inside = os.splice(source, pipe.write, min(most - moved, pipe.size), flags=WITHOUT_WAITING)
         except BlockingIOError:
             return Hop(moved, Rest.DRY)
         except ConnectionError:

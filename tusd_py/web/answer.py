@@ -1,0 +1,78 @@
+"""A Reply on the wire: one write for head and body, without the header objects of a web framework."""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+
+from aiohttp import web
+from aiohttp.client_exceptions import ClientConnectionResetError
+from aiohttp.http import HttpVersion10
+
+from tusd_py import __version__
+from tusd_py.protocol.fields import http_date
+from tusd_py.protocol.replies import Headers, Reply
+
+_PHRASES = {status.value: status.phrase for status in HTTPStatus} | {460: "Checksum Mismatch"}  # T47
+_STATUS_LINES = {status: f"HTTP/1.1 {status} {phrase}\r\n" for status, phrase in _PHRASES.items()}
+_WITHOUT_LENGTH = (204, 304)
+
+
+class _Clock:
+    """The lines that all answers of one second share."""
+
+    second = 0
+    lines = ""
+
+    @classmethod
+    def now(cls) -> str:
+        second = int(time.time())
+        if second != cls.second:
+            cls.second = second
+            cls.lines = f"Date: {http_date(second)}\r\nServer: tusd-py/{__version__}\r\n"
+        return cls.lines
+
+
+def render(
+    reply: Reply, also: Headers, request: web.BaseRequest, *, keep_alive: bool, length: int | None = None
+) -> bytes:
+    """The bytes of the whole response. Framing follows the method on the wire, not the one that it was overridden
+    with (T12); `length` is announced in place of the body's when the body is sent separately."""
+    lines = [_STATUS_LINES[reply.status], _Clock.now()]
+    for name, value in reply.headers:
+        lines.append(f"{name}: {value}\r\n")
+    for name, value in also:
+        lines.append(f"{name}: {value}\r\n")
+    on_head = request.method == "HEAD"
+    if reply.status not in _WITHOUT_LENGTH and not on_head:
+        lines.append(f"Content-Length: {len(reply.body) if length is None else length}\r\n")
+    if not keep_alive:
+        lines.append("Connection: close\r\n\r\n")
+    elif request.version == HttpVersion10:
+        lines.append("Connection: keep-alive\r\n\r\n")
+    else:
+        lines.append("\r\n")
+    head = "".join(lines).encode("ascii")
+    return head if on_head else head + reply.body
+
+
+class Answer(web.StreamResponse):
+    """What aiohttp sends: bytes that are ready. It is written once, by whoever prepares it first."""
+
+    def __init__(self, data: bytes, *, keep_alive: bool) -> None:  # nothing of the parent's is used
+        self._data: bytes | None = data
+        self._keep_alive = keep_alive
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        data, self._data = self._data, None
+        if data is None:
+            return
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ClientConnectionResetError("the client went away")
+        transport.write(data)
+        if request.protocol.writing_paused:
+            await request.writer.drain()
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Everything was written by prepare."""

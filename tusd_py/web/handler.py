@@ -1,0 +1,262 @@
+"""request -> command -> service -> reply: the way of every request to an upload URL."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Protocol, assert_never
+
+from aiohttp import web
+from aiohttp.http import HttpVersion11
+
+from tusd_py.errors import NotFound, RangeNotSatisfiable, TusError
+from tusd_py.instruments import Instruments
+from tusd_py.protocol import replies, tus
+from tusd_py.protocol.commands import (
+    Append,
+    Command,
+    Concatenate,
+    Create,
+    Describe,
+    Download,
+    Faulty,
+    Inspect,
+    Terminate,
+)
+from tusd_py.protocol.replies import Reply
+from tusd_py.storage.base import Body
+from tusd_py.upload import State, Upload, is_id
+from tusd_py.uploads.service import Uploads
+from tusd_py.web.answer import Answer, render
+from tusd_py.web.body import BodyReader, RequestBody
+from tusd_py.web.cors import Cors
+from tusd_py.web.failures import failed, request_id, unexpected
+from tusd_py.web.forwarded import Locations
+
+
+class RequestLog(Protocol):
+    """Where a line goes for every answered request."""
+
+    def line(
+        self, method: str, path: str, status: int, seconds: float, received: int, sent: int, peer: str, request_id: str
+    ) -> None: ...
+
+
+class Handler:
+    """Handles the requests of the upload port. `base_path` begins and ends with a slash."""
+
+    def __init__(
+        self,
+        uploads: Uploads,
+        bodies: BodyReader,
+        cors: Cors,
+        locations: Locations,
+        instruments: Instruments,
+        log: RequestLog,
+        *,
+        base_path: str,
+    ) -> None:
+        self.cors = cors
+        self._uploads = uploads
+        self._bodies = bodies
+        self._locations = locations
+        self._instruments = instruments
+        self._log = log
+        self._base_path = base_path
+        self._creation_paths = (base_path, base_path.rstrip("/"), "*")
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        exchange = Exchange(request)
+        try:
+            reply = await self._reply(exchange)
+            return await self._answer(exchange, reply)
+        finally:
+            if exchange.body is not None:
+                exchange.body.close()
+
+    async def _reply(self, exchange: Exchange) -> Reply:
+        request = exchange.request
+        try:
+            command = self._understand(exchange)
+            self._instruments.requested(exchange.method)
+            return await self._perform(command, exchange)
+        except TusError as error:
+            if error.created is not None:
+                error.location = self._locations.url(request, error.created)
+            return failed(error, exchange.method, request, self._instruments)
+        except Exception:  # the supervisor at the request edge
+            return failed(unexpected(exchange.id), exchange.method, request, self._instruments)
+
+    def _understand(self, exchange: Exchange) -> Command:
+        """The override comes before everything else that looks at the method (T13), then CORS, then the headers."""
+        headers = exchange.request.headers
+        exchange.method = tus.effective_method(exchange.method, headers.get("X-HTTP-Method-Override"))
+        id = self._id_in(exchange.request.raw_path)
+        self.cors.check(exchange.origin)
+        return tus.parse(exchange.method, id, headers.items(), self._uploads.limits)
+
+    def _id_in(self, raw_path: str) -> str | None:
+        """The id in an upload URL, None for the creation URL. Nothing is decoded: what is not an id is not found."""
+        path = raw_path.partition("?")[0]
+        if not path.startswith("/") and path != "*":
+            path = _AUTHORITY.sub("", path, count=1) or "/"  # absolute-form
+        id = path.removeprefix(self._base_path)
+        if len(id) != len(path) and is_id(id):
+            return id
+        if path in self._creation_paths:
+            return None
+        raise NotFound
+
+    async def _perform(self, command: Command, exchange: Exchange) -> Reply:
+        uploads, request = self._uploads, exchange.request
+        match command:
+            case Inspect():
+                progress = await uploads.inspect(command)
+                return replies.inspected(progress.upload, progress.offset, progress.expires, uploads.limits)
+            case Append():
+                progress = await uploads.append(command, self._body(exchange, command.body))
+                return replies.appended(progress.offset, progress.expires)
+            case Create():
+                progress = await uploads.create(command, self._body(exchange, command.body))
+                url = self._locations.url(request, progress.upload.id)
+                return replies.created(url, progress.offset, progress.expires)
+            case Concatenate():
+                progress = await uploads.concatenate(command)
+                offset = progress.offset if progress.upload.state is State.FINISHED else None
+                url = self._locations.url(request, progress.upload.id)
+                return replies.created(url, offset, progress.expires)
+            case Terminate():
+                await uploads.terminate(command)
+                return replies.terminated()
+            case Download():
+                return await self._download(await uploads.download(command), exchange)
+            case Describe():
+                return replies.described(uploads.limits)
+            case Faulty():
+                await uploads.refuse(command)
+                raise command.fault
+            case _:
+                assert_never(command)
+
+    def _body(self, exchange: Exchange, announced: int | None) -> Body:
+        request = exchange.request
+        expects = request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11
+        exchange.body = self._bodies.read(request, announced, expects)
+        return exchange.body
+
+    # The answer
+
+    async def _answer(self, exchange: Exchange, reply: Reply) -> Answer:
+        request, body = exchange.request, exchange.body
+        preflight = exchange.method == "OPTIONS"
+        also = (*self.cors.headers(exchange.origin, preflight=preflight), ("X-Request-ID", exchange.id))
+        keep_alive = request.keep_alive and not reply.close and not _leaves_a_mess(request)
+        data = render(reply, also, request, keep_alive=keep_alive, length=exchange.length)
+        answer = Answer(data, keep_alive=keep_alive)
+        self._note(exchange, reply, len(data))
+        if exchange.stream is not None or (body is not None and body.ended_by is not None):
+            await answer.prepare(request)
+            await self._afterwards(exchange)
+        return answer
+
+    async def _afterwards(self, exchange: Exchange) -> None:
+        if exchange.stream is not None:
+            await self._stream(exchange)
+        elif exchange.body is not None:
+            await exchange.body.linger()
+
+    def _note(self, exchange: Exchange, reply: Reply, sent: int) -> None:
+        self._log.line(
+            exchange.method,
+            exchange.request.raw_path,
+            reply.status,
+            time.perf_counter() - exchange.started,
+            0 if exchange.body is None else exchange.body.moved,
+            sent if exchange.length is None else exchange.length,
+            self._locations.client(exchange.request),
+            exchange.id,
+        )
+
+    # Downloads
+
+    async def _download(self, upload: Upload, exchange: Exchange) -> Reply:
+        """A finished upload, or the one range of it that was asked for; never shown in a browser (G6)."""
+        size = upload.length or 0
+        start, stop = byte_range(exchange.request.headers.get("Range"), size)
+        headers = [
+            ("Tus-Resumable", tus.VERSION),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Content-Type", "application/octet-stream"),
+            ("Content-Disposition", "attachment"),
+            ("Accept-Ranges", "bytes"),
+        ]
+        partial = stop - start != size
+        if partial:
+            headers.append(("Content-Range", f"bytes {start}-{stop - 1}/{size}"))
+        exchange.length = stop - start
+        exchange.stream = (upload, start, stop)
+        return Reply(206 if partial else 200, tuple(headers))
+
+    async def _stream(self, exchange: Exchange) -> None:
+        assert exchange.stream is not None
+        request = exchange.request
+        if request.method == "HEAD":
+            return
+        async for piece in self._uploads.read(*exchange.stream):
+            if request.transport is None:
+                raise ConnectionResetError
+            request.transport.write(piece)
+            async with asyncio.timeout(self._bodies.idle_timeout):
+                await request.writer.drain()
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request on its way to its answer."""
+
+    request: web.BaseRequest
+    method: str = ""  # the effective one (T12)
+    origin: str | None = None
+    id: str = ""
+    started: float = field(default_factory=time.perf_counter)
+    body: RequestBody | None = None
+    length: int | None = None  # of a body that is streamed after the head
+    stream: tuple[Upload, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        headers = self.request.headers
+        self.method = self.request.method
+        self.origin = headers.get("Origin")
+        self.id = request_id(headers.get("X-Request-ID"))
+
+
+_AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
+
+
+def byte_range(field: str | None, size: int) -> tuple[int, int]:
+    """[start, stop) of a Range field; a field that is not one plain byte range is ignored (RFC 9110 section 14.2).
+
+    Raises RangeNotSatisfiable if it lies outside.
+    """
+    match = _RANGE.fullmatch(field or "")
+    if match is None or match[0] == "bytes=-":
+        return 0, size
+    first, last = match.groups()
+    if not first:
+        start, stop = max(0, size - int(last)), size
+    else:
+        start, stop = int(first), size if not last else min(size, int(last) + 1)
+        if last and int(last) < int(first):
+            return 0, size
+    if start >= stop:
+        raise RangeNotSatisfiable
+    return start, stop
+
+
+def _leaves_a_mess(request: web.BaseRequest) -> bool:
+    """Whether the connection must close: bytes of the body are still to come (A9), or aiohttp's parser would hand a
+    trailer of this chunked body to the next request (A18, A19, T94)."""
+    return not request.content.is_eof() or "Transfer-Encoding" in request.headers
