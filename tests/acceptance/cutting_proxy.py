@@ -1,4 +1,4 @@
-"""A proxy that loses connections: it passes bytes on and, when the clients have sent so and so many in all, cuts the wire.
+"""A proxy that loses connections: it passes bytes on, and after so and so many of them in all it cuts the wire.
 
 Which connection is hit is whichever brings the byte; both of its sides end with RST, as when a radio link goes away.
 """
