@@ -107,17 +107,10 @@ class Durations:
 
 
 class Metrics:
-    """Counts as Instruments and hears as a Listener. What `connections`, `bodies` and `free_bytes` say is asked for at
-    each scrape; they are quick, and one that raises TusError is left out of that scrape."""
+    """Counts as Instruments and hears as a Listener."""
 
-    def __init__(
-        self, *, connections: Callable[[], int], bodies: Callable[[], int], free_bytes: Callable[[], int]
-    ) -> None:
-        self._gauges = (
-            ("tusd_py_open_connections", "Client connections open on the upload port.", connections),
-            ("tusd_py_receiving_bodies", "Bodies being received at this moment.", bodies),
-            ("tusd_py_free_disk_bytes", "Free space where uploads are kept.", free_bytes),
-        )
+    def __init__(self) -> None:
+        self._gauges: dict[str, Callable[[], int]] = {}
         self._requests = Counts(*((method,) for method in METHODS))
         self._errors = Counts(*sorted(_answers()))
         self._received = Tally()
@@ -170,20 +163,30 @@ class Metrics:
 
     # Telling
 
+    def observe(
+        self, *, open_connections: Callable[[], int], receiving: Callable[[], int], free_bytes: Callable[[], int]
+    ) -> None:
+        """Say where the gauges are read, at each scrape. Quick functions; one that raises TusError is left out then."""
+        self._gauges = {
+            "open_connections": open_connections,
+            "receiving_bodies": receiving,
+            "free_disk_bytes": free_bytes,
+        }
+
     def exposition(self, open_uploads: int | None = None) -> tuple[bytes, str]:
         """The text for Prometheus and its content type; `open_uploads` as counted in the records, None if they do not
         answer."""
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        registry.register(_Scrape([*self._families(), *_optional("tusd_py_open_uploads", OPEN, open_uploads)]))
+        registry.register(_Scrape([*self._families(), *_gauge("open_uploads", open_uploads)]))
         return generate_latest(registry), CONTENT_TYPE_LATEST
 
     def _families(self) -> Iterator[Metric]:
         yield from self._request_families()
         yield from self._upload_families()
         yield from self._disk_families()
-        for name, help, ask in self._gauges:
-            yield from _optional(name, help, _asked(ask))
+        for name, ask in self._gauges.items():
+            yield from _gauge(name, _asked(ask))
         build = {"version": __version__, "python": platform.python_version()}
         yield InfoMetricFamily("tusd_py_build", "Which version runs.", value=build)
 
@@ -212,7 +215,12 @@ class Metrics:
         yield _counted("listener_failures", "Listeners of events that raised an exception.", self._listener_failures)
 
 
-OPEN = "Uploads that are not finished yet, as the records count them."
+GAUGES = {
+    "open_connections": "Client connections open on the upload port.",
+    "open_uploads": "Uploads that are not finished yet, as the records count them.",
+    "receiving_bodies": "Bodies being received at this moment.",
+    "free_disk_bytes": "Free space where uploads are kept.",
+}
 ENDED = {
     "terminated": "deleted by a client, an operator or the retention of finished uploads",
     "expired": "left unfinished for too long and removed",
@@ -236,9 +244,9 @@ def _counted(name: str, help: str, count: int) -> CounterMetricFamily:
     return CounterMetricFamily(f"tusd_py_{name}_total", help, value=count)
 
 
-def _optional(name: str, help: str, value: int | None) -> Iterator[Metric]:
+def _gauge(name: str, value: int | None) -> Iterator[Metric]:
     if value is not None:
-        yield GaugeMetricFamily(name, help, value=value)
+        yield GaugeMetricFamily(f"tusd_py_{name}", GAUGES[name], value=value)
 
 
 def _asked(ask: Callable[[], int]) -> int | None:

@@ -1,0 +1,70 @@
+"""One operation of the API: the one source of its route, its checks and its description."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tusd_py.errors import InvalidParameter, TusError
+
+
+class Query(BaseModel):
+    """The query parameters of an operation, of which there are none but those of a subclass."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Answer(BaseModel):
+    """A JSON object that an operation answers with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Q = TypeVar("Q", bound=Query)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint(Generic[Q]):
+    """`path` is below the API's prefix, `{id}` in it the id of an upload. `act` is given the request and its checked
+    query; without an `answer` it returns None, which is 204. `failures` are those worth telling in the description."""
+
+    method: str
+    path: str
+    summary: str
+    query: type[Q]
+    answer: type[Answer] | None
+    act: Callable[[web.Request, Q], Awaitable[Answer | None]]
+    failures: tuple[type[TusError], ...] = ()
+
+    async def handle(self, request: web.Request) -> web.Response:
+        answer = await self.act(request, understood(self.query, request))
+        if answer is None:
+            return web.Response(status=204)
+        return web.json_response(text=answer.model_dump_json())
+
+
+AnyEndpoint = Endpoint[Any]
+
+
+def understood(model: type[Q], request: web.Request) -> Q:
+    """The query of a request, checked; errors.InvalidParameter says what is allowed, and never quotes what came."""
+    given = request.query
+    _insist_on_known(list(given), list(model.model_fields))
+    for name in given:
+        if len(given.getall(name)) > 1:
+            raise InvalidParameter(f"The parameter {name} is given more than once.")
+    try:
+        return model.model_validate(dict(given))
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        raise InvalidParameter(f"{wrong['loc'][0]}: {wrong['msg']}.") from error
+
+
+def _insist_on_known(given: list[str], known: list[str]) -> None:
+    if not set(given) <= set(known):
+        allowed = f"those known are {', '.join(known)}" if known else "there are none here"
+        raise InvalidParameter(f"There is an unknown query parameter; {allowed}.")

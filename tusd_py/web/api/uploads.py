@@ -1,0 +1,132 @@
+"""Uploads for operators: list, show, terminate."""
+
+from __future__ import annotations
+
+from binascii import Error as Base64Error
+from datetime import UTC, datetime
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import AwareDatetime, BeforeValidator, Field
+
+from tusd_py.errors import InvalidParameter, Unavailable, UploadExpired, UploadFailed, UploadLocked, UploadNotFound
+from tusd_py.protocol.commands import Terminate
+from tusd_py.protocol.fields import read_metadata, whole_number
+from tusd_py.records import base
+from tusd_py.upload import Kind, State, Upload, is_id
+from tusd_py.uploads.service import Progress, Uploads
+from tusd_py.web.api.endpoint import Answer, AnyEndpoint, Endpoint, Query
+
+
+def _number(text: object) -> object:
+    return whole_number(text) if isinstance(text, str) else text
+
+
+class Listing(Query):
+    """Which uploads, and how many of them."""
+
+    limit: Annotated[int, BeforeValidator(_number), Field(ge=1, le=1000, description="Most uploads on this page.")] = (
+        100
+    )
+    after: Annotated[str | None, Field(description="`next` of the page before; without it the newest begin.")] = None
+    state: Annotated[State | None, Field(description="Only uploads in this state.")] = None
+    kind: Annotated[Kind | None, Field(description="Only uploads of this kind.")] = None
+
+
+class UploadSummary(Answer):
+    """What the record of an upload says."""
+
+    id: str
+    state: State
+    kind: Kind
+    length: Annotated[int | None, Field(description="Bytes in all; null while the client has not said it.")]
+    created: AwareDatetime
+    ended: Annotated[AwareDatetime | None, Field(description="When it finished, failed or expired.")]
+    metadata: Annotated[
+        dict[str, str] | None, Field(description="Upload-Metadata decoded; null where that is no UTF-8, or none came.")
+    ]
+    raw_metadata: Annotated[str | None, Field(description="Upload-Metadata as it was received.")]
+    partials: Annotated[tuple[str, ...], Field(description="The ids that a final upload is made of, in order.")]
+
+
+class UploadDetails(UploadSummary):
+    """An upload and how far it is."""
+
+    offset: Annotated[int | None, Field(description="Bytes kept; null if it failed or expired.")]
+    expires: Annotated[AwareDatetime | None, Field(description="When it is removed unless it goes on.")]
+
+
+class UploadPage(Answer):
+    """Newest first. Uploads that come while pages are read do not shift them."""
+
+    uploads: tuple[UploadSummary, ...]
+    next: Annotated[str | None, Field(description="`after` of the following page; null on the last.")]
+
+
+class UploadResource:
+    """/uploads and /uploads/{id}."""
+
+    def __init__(self, uploads: Uploads, records: base.Records) -> None:
+        self._uploads = uploads
+        self._records = records
+
+    def endpoints(self) -> tuple[AnyEndpoint, ...]:
+        one = "/uploads/{id}"
+        gone = (UploadNotFound, UploadExpired, UploadLocked, Unavailable)
+        return (
+            Endpoint("GET", "/uploads", "List uploads", Listing, UploadPage, self.list, (InvalidParameter,)),
+            Endpoint("GET", one, "Show an upload", Query, UploadDetails, self.show, (UploadNotFound, UploadFailed)),
+            Endpoint("DELETE", one, "Terminate an upload, whoever writes to it", Query, None, self.terminate, gone),
+        )
+
+    async def list(self, _: web.Request, query: Listing) -> UploadPage:
+        page = await self._records.page(base.Query(query.limit, query.after, query.state, query.kind))
+        uploads = tuple(UploadSummary.model_validate(_told(upload)) for upload in page.uploads)
+        return UploadPage(uploads=uploads, next=page.next)
+
+    async def show(self, request: web.Request, _: Query) -> UploadDetails:
+        return _details(await self._uploads.show(_id(request)))
+
+    async def terminate(self, request: web.Request, _: Query) -> None:
+        await self._uploads.terminate(Terminate(_id(request)))
+
+
+def _id(request: web.Request) -> str:
+    id = request.match_info["id"]
+    if not is_id(id):
+        raise UploadNotFound
+    return id
+
+
+def _details(progress: Progress) -> UploadDetails:
+    upload = progress.upload
+    lives = upload.state in (State.RECEIVING, State.FINISHED)
+    offset = progress.offset if lives else None
+    return UploadDetails.model_validate(_told(upload) | {"offset": offset, "expires": _moment(progress.expires)})
+
+
+def _told(upload: Upload) -> dict[str, object]:
+    return {
+        "id": upload.id,
+        "state": upload.state,
+        "kind": upload.kind,
+        "length": upload.length,
+        "created": _moment(upload.created),
+        "ended": _moment(upload.ended),
+        "metadata": _decoded(upload.metadata),
+        "raw_metadata": upload.metadata,
+        "partials": upload.partials,
+    }
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _decoded(metadata: str | None) -> dict[str, str] | None:
+    if metadata is None:
+        return None
+    try:
+        return {key: value.decode() for key, value in read_metadata(metadata).items()}
+    except (UnicodeDecodeError, Base64Error):
+        return None
