@@ -103,12 +103,13 @@ class Server:
     async def start(cls, settings: Settings) -> Server:
         """Everything in its order: the folder's lock first, the listening sockets last. Raises StartError."""
         data = DataFolder(settings.upload_dir)
-        metrics = Metrics(
-            connections=lambda: server.connections.open,
-            bodies=lambda: len(server.uploads.writers),
-            free_bytes=lambda: server.storage.free(),
-        )
+        metrics = Metrics()
         server = cls(settings, data, await Database.open(data.database, metrics), metrics)
+        metrics.observe(
+            open_connections=lambda: server.connections.open,
+            receiving=lambda: len(server.uploads.writers),
+            free_bytes=server.storage.free,
+        )
         await server._listen()
         await server.uploads.finisher.resume()
         server._sweeping = asyncio.create_task(server._make_sweep(), name="sweep")
