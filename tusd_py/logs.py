@@ -16,7 +16,6 @@ import select
 import stat
 import sys
 import time
-from collections import deque
 from typing import Final, Literal, TextIO
 
 Format = Literal["text", "json"]
@@ -118,22 +117,16 @@ class RequestLog:
         self._outlet = _Outlet(stream.fileno())
         self._template = _REQUEST_LINE[format]
         self._tame = _tamed_for_text if format == "text" else _tamed_for_json
-        self._lines: deque[str] = deque()
-        self._held = 0
+        self._lines: list[str] = []
+        self._text = ""  # lines that are on their way out, from `_at` on
+        self._at = 0
+        self._held = 0  # characters in both
         self._timer: asyncio.TimerHandle | None = None
         self._second = 0
         self._stamp = ""
 
     def line(
-        self,
-        method: str,
-        path: str,
-        status: int,
-        seconds: float,
-        received: int,
-        sent: int,
-        peer: str,
-        request_id: str,
+        self, method: str, path: str, status: int, seconds: float, received: int, sent: int, peer: str, request_id: str
     ) -> None:
         """Note an answered request: the `seconds` it took and the bytes of bodies `received` and `sent`."""
         if self._held > HOLD_AT_MOST:
@@ -146,8 +139,9 @@ class RequestLog:
         second = int(now)
         if second != self._second:
             self._second, self._stamp = second, _seconds_stamp(second)
-        when = (self._stamp, (now - second) * 1000)
-        text = self._template % (*when, method, path, status, seconds, received, sent, peer, request_id)
+        when = (now - second) * 1000
+        values = (self._stamp, when, method, path, status, seconds, received, sent, peer, request_id)
+        text = self._template % values
         self._lines.append(text)
         self._held += len(text)
         if self._timer is None:
@@ -158,9 +152,9 @@ class RequestLog:
     def flush(self) -> None:
         """Write what the reader takes at once; the timer tries the rest."""
         self._disarm()
-        while self._lines and self._outlet.ready(0) and self._write_some():
+        while self._held and self._outlet.ready(0) and self._write_some():
             pass
-        if self._lines:
+        if self._held:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER, self.flush)
         elif self.dropped > self._told:
             untold, self._told = self.dropped - self._told, self.dropped
@@ -170,20 +164,22 @@ class RequestLog:
         """Write what is held, waiting for the reader for a second at most."""
         self._disarm()
         deadline = time.monotonic() + CLOSE_WITHIN
-        while self._lines and self._outlet.ready(deadline - time.monotonic()) and self._write_some():
+        while self._held and self._outlet.ready(deadline - time.monotonic()) and self._write_some():
             pass
-        self.dropped += len(self._lines)
+        self.dropped += len(self._lines) + self._text.count("\n", self._at)
         self._lines.clear()
+        self._text, self._at, self._held = "", 0, 0
 
     def _write_some(self) -> bool:
         """Whole lines, as many as the outlet takes at once; whether it took anything."""
-        chunk = self._lines.popleft()
-        while self._lines and len(chunk) + len(self._lines[0]) <= self._outlet.at_once:
-            chunk += self._lines.popleft()
-        written = self._outlet.write(chunk)
+        if self._at == len(self._text):
+            self._text, self._at = "".join(self._lines), 0
+            self._lines.clear()
+        limit = self._at + self._outlet.at_once
+        end = self._text.rfind("\n", self._at, limit) + 1 or limit
+        written = self._outlet.write(self._text[self._at : end])
+        self._at += written
         self._held -= written
-        if written < len(chunk):
-            self._lines.appendleft(chunk[written:])
         return written > 0
 
     def _disarm(self) -> None:
