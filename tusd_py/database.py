@@ -287,6 +287,7 @@ class _Writer:
             return
         if size > MAX_WAL:
             self._copied = size
+            self._copier.wait()
             self._empty_wal()
         elif self._copier.begin():
             self._copied = size
@@ -318,6 +319,10 @@ class _Copier:
             return False
         self._running = self._thread.submit(self._copy)
         return True
+
+    def wait(self) -> None:
+        if self._running is not None:
+            self._running.result()
 
     def _copy(self) -> None:
         try:

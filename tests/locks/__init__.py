@@ -1,0 +1,1 @@
+"""Tests of the locks: one contract for every kind."""
