@@ -29,12 +29,13 @@ Q = TypeVar("Q", bound=Query)
 
 @dataclass(frozen=True, slots=True)
 class Endpoint(Generic[Q]):
-    """`path` is below the API's prefix, `{id}` in it the id of an upload. `act` is given the request and its checked
-    query; without an `answer` it returns None, which is 204. `failures` are those worth telling in the description."""
+    """`path` is below the API's prefix, `{id}` in it the id of an upload. `act`, whose docstring is what users read, is
+    given the request and its checked query; without an `answer` it returns None, which is 204. `failures` are those
+    that are told beside what every operation can answer."""
 
     method: str
     path: str
-    summary: str
+    name: str
     query: type[Q]
     answer: type[Answer] | None
     act: Callable[[web.Request, Q], Awaitable[Answer | None]]

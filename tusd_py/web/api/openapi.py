@@ -51,8 +51,8 @@ def describe(endpoints: Sequence[AnyEndpoint], prefix: str) -> Schema:
 
 def _operation(endpoint: AnyEndpoint) -> Schema:
     return {
-        "operationId": endpoint.act.__name__ + "_" + endpoint.path.split("/")[1].partition(".")[0],
-        "summary": endpoint.summary,
+        "operationId": endpoint.name,
+        "summary": _sentence(endpoint.act),
         "parameters": list(_parameters(endpoint)),
         "responses": _success(endpoint) | _failures((*endpoint.failures, *EVERYWHERE)),
     }
@@ -64,15 +64,25 @@ def _parameters(endpoint: AnyEndpoint) -> Iterator[Schema]:
     properties = endpoint.query.model_json_schema(ref_template=REFERENCE).get("properties", {})
     for name, schema in properties.items():
         description = schema.pop("description")
-        yield {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
+        yield {"name": name, "in": "query", "required": False, "description": description, "schema": _given(schema)}
+
+
+def _given(schema: Schema) -> Schema:
+    """A query parameter is left out, never null."""
+    kinds = [kind for kind in schema.pop("anyOf", []) if kind != {"type": "null"}]
+    told = schema | (kinds[0] if kinds else {})
+    return {key: value for key, value in told.items() if key != "title" and value is not None}
 
 
 def _success(endpoint: AnyEndpoint) -> Schema:
     if endpoint.answer is None:
         return {"204": {"description": "Done."}}
     schema = {"$ref": REFERENCE.format(model=endpoint.answer.__name__)}
-    description = " ".join((endpoint.answer.__doc__ or "").split())
-    return {"200": {"description": description, "content": {"application/json": {"schema": schema}}}}
+    return {"200": {"description": _sentence(endpoint.answer), "content": {"application/json": {"schema": schema}}}}
+
+
+def _sentence(told: object) -> str:
+    return " ".join((told.__doc__ or "").split())
 
 
 def _failures(errors: Sequence[type[TusError]]) -> Schema:
@@ -91,8 +101,11 @@ def _failures(errors: Sequence[type[TusError]]) -> Schema:
 def _schemas(endpoints: Sequence[AnyEndpoint]) -> Schema:
     answers = {endpoint.answer for endpoint in endpoints if endpoint.answer is not None} | {Problem}
     ordered = sorted(answers, key=lambda model: model.__name__)
-    schemas = models_json_schema([(model, "serialization") for model in ordered], ref_template=REFERENCE)[1]
-    parameters: Schema = {}
+    schemas: Schema = models_json_schema([(model, "serialization") for model in ordered], ref_template=REFERENCE)[1]
+    told: Schema = schemas["$defs"]
     for endpoint in endpoints:
-        parameters |= endpoint.query.model_json_schema(ref_template=REFERENCE).get("$defs", {})
-    return dict(schemas["$defs"] | parameters)
+        told |= endpoint.query.model_json_schema(ref_template=REFERENCE).get("$defs", {})
+    for schema in told.values():
+        if "enum" in schema:
+            del schema["description"]  # written for readers of the code
+    return told

@@ -9,7 +9,7 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import AwareDatetime, BeforeValidator, Field
 
-from tusd_py.errors import InvalidParameter, Unavailable, UploadExpired, UploadFailed, UploadLocked, UploadNotFound
+from tusd_py.errors import Unavailable, UploadExpired, UploadFailed, UploadLocked, UploadNotFound
 from tusd_py.protocol.commands import Terminate
 from tusd_py.protocol.fields import read_metadata, whole_number
 from tusd_py.records import base
@@ -25,9 +25,7 @@ def _number(text: object) -> object:
 class Listing(Query):
     """Which uploads, and how many of them."""
 
-    limit: Annotated[int, BeforeValidator(_number), Field(ge=1, le=1000, description="Most uploads on this page.")] = (
-        100
-    )
+    limit: Annotated[int, Field(ge=1, le=1000, description="Most uploads on a page."), BeforeValidator(_number)] = 100
     after: Annotated[str | None, Field(description="`next` of the page before; without it the newest begin.")] = None
     state: Annotated[State | None, Field(description="Only uploads in this state.")] = None
     kind: Annotated[Kind | None, Field(description="Only uploads of this kind.")] = None
@@ -74,20 +72,23 @@ class UploadResource:
         one = "/uploads/{id}"
         gone = (UploadNotFound, UploadExpired, UploadLocked, Unavailable)
         return (
-            Endpoint("GET", "/uploads", "List uploads", Listing, UploadPage, self.list, (InvalidParameter,)),
-            Endpoint("GET", one, "Show an upload", Query, UploadDetails, self.show, (UploadNotFound, UploadFailed)),
-            Endpoint("DELETE", one, "Terminate an upload, whoever writes to it", Query, None, self.terminate, gone),
+            Endpoint("GET", "/uploads", "list_uploads", Listing, UploadPage, self.list),
+            Endpoint("GET", one, "show_upload", Query, UploadDetails, self.show, (UploadNotFound, UploadFailed)),
+            Endpoint("DELETE", one, "terminate_upload", Query, None, self.terminate, gone),
         )
 
     async def list(self, _: web.Request, query: Listing) -> UploadPage:
+        """List uploads, the newest first."""
         page = await self._records.page(base.Query(query.limit, query.after, query.state, query.kind))
         uploads = tuple(UploadSummary.model_validate(_told(upload)) for upload in page.uploads)
         return UploadPage(uploads=uploads, next=page.next)
 
     async def show(self, request: web.Request, _: Query) -> UploadDetails:
+        """Show an upload and how far it is. Whoever writes to it is not disturbed."""
         return _details(await self._uploads.show(_id(request)))
 
     async def terminate(self, request: web.Request, _: Query) -> None:
+        """Delete an upload, finished or not. Whoever writes to it is stopped first."""
         await self._uploads.terminate(Terminate(_id(request)))
 
 

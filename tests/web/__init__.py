@@ -1,0 +1,1 @@
+"""The edges over real sockets, with the real service behind them."""
