@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "records": ("errors", "upload", "database", "instruments", "threads", "jobs.task", "hooks.events"),
     "hooks": ("errors", "upload", "database", "instruments", "threads", "jobs.task"),
     "jobs": ("errors", "upload", "database", "instruments", "threads", "storage.base"),
-    "metrics": ("hooks.events", "instruments"),
+    "metrics": ("errors", "upload", "hooks.events", "instruments"),  # the closed sets of its labels
     "client": ("errors", "protocol"),
     "uploads": (
         *("errors", "upload", "protocol", "hooks.events", "hooks.plugin", "instruments"),
@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "web": (
         *("errors", "upload", "protocol", "uploads", "metrics", "instruments", "threads", "logs"),
-        *("storage.body", "storage.base", "hooks.events", "hooks.outbox", "jobs.base"),
+        *("storage.body", "storage.base", "records.base", "hooks.events", "hooks.outbox", "jobs.base"),
     ),
     "plugins": ("hooks", "jobs.task", "upload", "errors"),
     "datafolder": ("errors",),
