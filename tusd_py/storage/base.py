@@ -37,7 +37,8 @@ class Digest(Protocol):
 
 
 class Body(Protocol):
-    """The bytes a client is sending. They end cleanly; `ended_by` says why they ended early, if they did, and is fixed when the input ends."""
+    """The bytes a client is sending. They end cleanly; `ended_by` says why they ended early, if they did, and is fixed
+    when the input ends."""
 
     @property
     def ended_by(self) -> Ending | None: ...
@@ -62,14 +63,16 @@ class Body(Protocol):
     def __aiter__(self) -> AsyncIterator[memoryview]: ...
 
     async def pour(self, fd: int, at: int) -> int:
-        """Write it into an open file from offset `at` on; returns the bytes moved. ENOSPC and EDQUOT become FULL, other disk errors are raised as OSError."""
+        """Write it into an open file from offset `at` on; returns the bytes moved. ENOSPC and EDQUOT become FULL, other
+        disk errors are raised as OSError."""
 
 
 Keep = Callable[[str], Awaitable[None]]  # commits a new handle of this upload
 
 
 class Extent(NamedTuple):
-    """How far an upload is: bytes kept, and when it was last written to (seconds since the epoch), on which sliding expiry hangs."""
+    """How far an upload is: bytes kept, and when it was last written to (seconds since the epoch), on which sliding
+    expiry hangs."""
 
     offset: int
     touched: float
@@ -81,8 +84,11 @@ class Storage(Protocol):
     The caller holds the upload's lock during create, append, finish and delete; extent and read need none.
     """
 
-    async def create(self, upload: Upload) -> Upload:
-        """Make a place for a new upload; returns it with its handle. An id that exists is an error, never overwritten."""
+    async def create(self, upload: Upload, *, bytes_follow: bool = False) -> Upload:
+        """Make a place for a new upload; returns it with its handle. An id that exists is an error, never overwritten.
+
+        `bytes_follow` is a hint: append or delete of this upload comes next, in the same request.
+        """
 
     async def extent(self, upload: Upload) -> Extent:
         """The truth about an unfinished upload's offset; what it says, an append accepts."""
@@ -100,7 +106,7 @@ class Storage(Protocol):
         """Free everything. Deleting what is gone is no error; an error is raised only while bytes are still there."""
 
     def strays(self, before: float) -> AsyncIterator[str]:
-        """Ids whose bytes were last written before `before`, whether a record names them or not: the caller asks the records."""
+        """Ids whose bytes were last written before `before`, whether a record names them or not: ask the records."""
 
     async def close(self) -> None:
         """Sync what is unfinished and let go of everything (law 1a)."""
@@ -116,7 +122,8 @@ class Rewindable(Protocol):
     """Can take bytes back: what checksums need (law 1b, T84)."""
 
     def tentative(self, upload: Upload, at: int) -> AbstractAsyncContextManager[Attempt]:
-        """Until the attempt is kept, bytes from `at` on do not count, whatever dies meanwhile; left without keep(), it rewinds."""
+        """Until the attempt is kept, bytes from `at` on do not count, whatever dies meanwhile; left without keep(), it
+        rewinds."""
 
 
 @runtime_checkable
@@ -132,7 +139,8 @@ class Joinable(Protocol):
     """Can concatenate without moving bytes through Python (T103)."""
 
     async def join(self, upload: Upload, parts: Sequence[Upload]) -> int:
-        """Append the bytes of `parts` in their order to the new, empty `upload`; returns its size. Starts from byte 0 each time."""
+        """Append the bytes of `parts` in their order to the new, empty `upload`; returns its size. Each time it starts
+        from byte 0."""
 
 
 @runtime_checkable

@@ -18,23 +18,34 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 INLINE_BYTES = 64 << 10  # 64 KiB: written on the loop in less time than a hop into a thread takes
 INLINE_HASH = 16 << 10  # 16 KiB: likewise
 SLOW_INLINE = 0.005  # seconds: an inline write that takes longer than this
+SLOW_IN_A_ROW = 3
+VERY_SLOW_INLINE = 0.05  # seconds: once is enough
 REST_AFTER_SLOW = 5.0  # seconds without inline writes after that
 NOTHING = memoryview(b"")
 
 
 class LoopGuard:
-    """Keeps slow disks off the event loop: after one slow inline call, calls go through threads for some seconds."""
+    """Keeps slow disks off the event loop: after slow inline calls, calls go through threads for some seconds.
 
-    __slots__ = ("_resting_until",)
+    One slow call may be the scheduler's or another thread's doing; a slow disk shows in several in a row.
+    """
+
+    __slots__ = ("_resting_until", "_slow")
 
     def __init__(self) -> None:
         self._resting_until = 0.0
+        self._slow = 0
 
     def allows(self, now: float) -> bool:
         return now >= self._resting_until
 
     def spent(self, started: float, ended: float) -> None:
-        if ended - started > SLOW_INLINE:
+        if ended - started <= SLOW_INLINE:
+            self._slow = 0
+            return
+        self._slow += 1
+        if self._slow >= SLOW_IN_A_ROW or ended - started > VERY_SLOW_INLINE:
+            self._slow = 0
             self._resting_until = ended + REST_AFTER_SLOW
 
 

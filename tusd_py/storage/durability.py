@@ -22,6 +22,7 @@ from typing import NamedTuple
 from tusd_py.errors import TusError
 from tusd_py.instruments import Instruments
 from tusd_py.storage.base import Body, Keep
+from tusd_py.storage.body import LoopGuard
 from tusd_py.threads import Pool
 
 log = logging.getLogger("tusd_py.storage")
@@ -29,6 +30,7 @@ log = logging.getLogger("tusd_py.storage")
 SYNC_EVERY = 64 << 20  # 64 MiB of new bytes
 SYNC_WHEN_SILENT = 2.0  # seconds
 TICK = 0.2  # seconds between two looks at what is being written
+INSTANT_SYNC = 0.00005  # seconds: below, a thread hop costs more than the sync
 SLOW_SYNC = 0.0002  # seconds: from here on several threads sync a batch faster than one
 BATCH_THREADS = 8
 
@@ -64,24 +66,43 @@ def sync_file(name: str, folder: int) -> None:
 
 
 class GroupSync:
-    """Syncs small files in batches: whatever waits goes into one hop, and the folder is synced once for all of them."""
+    """Syncs small files in batches: whatever waits goes into one hop, and the folder is synced once for all of them.
 
-    def __init__(self, folder: int, instruments: Instruments) -> None:
+    Where a sync takes no longer than a system call (tmpfs, a disk whose cache survives), the hop into a thread would cost
+    many times that, so there it is done at once; LoopGuard sends it back to the threads when that proves wrong.
+    """
+
+    def __init__(self, folder: int, instruments: Instruments, guard: LoopGuard) -> None:
         self._folder = folder
         self._instruments = instruments
+        self._guard = guard
         self._conductor = ThreadPoolExecutor(1, thread_name_prefix="tusd-group-sync")
         self._threads = ThreadPoolExecutor(BATCH_THREADS, thread_name_prefix="tusd-group-sync")
         self._waiting: list[tuple[str, asyncio.Future[None]]] = []
         self._busy = False
-        self._usual = 0.0  # seconds a sync takes, smoothed
+        self._usual = SLOW_SYNC  # seconds a sync takes, smoothed
 
     async def sync(self, name: str) -> None:
         """Returns when the file and its entry in the folder are durable. Raises OSError."""
+        if self._usual < INSTANT_SYNC and self._guard.allows(started := time.monotonic()):
+            self._sync_at_once(name, started)
+            return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((name, future))
         if not self._busy:
             self._send()
         await future
+
+    def _sync_at_once(self, name: str, started: float) -> None:
+        sync_file(name, self._folder)
+        os.fsync(self._folder)
+        ended = time.monotonic()
+        self._guard.spent(started, ended)
+        self._note(ended - started, 1)
+
+    def _note(self, took: float, files: int) -> None:
+        self._usual += (took / files - self._usual) / 8
+        self._instruments.synced(took)
 
     def _send(self) -> None:
         batch, self._waiting = self._waiting, []
@@ -96,9 +117,7 @@ class GroupSync:
             os.fsync(self._folder)
         except OSError as error:
             outcomes = [error] * len(batch)
-        took = time.monotonic() - started
-        self._usual += (took / len(batch) - self._usual) / 8
-        self._instruments.synced(took)
+        self._note(time.monotonic() - started, len(batch))
         loop.call_soon_threadsafe(self._done, batch, outcomes)
 
     def _sync_all(self, names: list[str]) -> list[OSError | None]:

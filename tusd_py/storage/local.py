@@ -12,8 +12,8 @@ import logging
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -32,6 +32,8 @@ log = logging.getLogger("tusd_py.storage")
 READ_BLOCK = 256 << 10  # 256 KiB
 COPY_BLOCK = 256 << 20  # 256 MiB a hop: a descriptor is not needed by anybody else meanwhile
 GROUP_BYTES = 1 << 20  # files up to 1 MiB join the group sync, larger ones have a pool of their own
+FREE_FOR = 0.2  # seconds that an answer about free space is good for
+MOST_FRESH = 256  # descriptors kept open between making a file and its first bytes
 LOST = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
 
@@ -43,13 +45,19 @@ class Durability(StrEnum):
     OS = "os"  # the operating system writes when it likes
 
 
-@contextmanager
-def _mapped() -> Iterator[None]:
-    """Foreign exceptions stop here (law 7)."""
-    try:
-        yield
-    except OSError as error:
-        raise _ours(error) from error
+class _Mapped:
+    """`with _mapped:` foreign exceptions stop here (law 7)."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, OSError):
+            raise _ours(error) from error
+
+
+_mapped = _Mapped()
 
 
 def _ours(error: OSError) -> TusError:
@@ -83,35 +91,45 @@ class LocalStorage:
         self._uploads = data / "uploads"
         self._quarantine = data / "quarantine"
         self._uploads.mkdir(parents=True, exist_ok=True)
+        self.guard = LoopGuard()
         self._folder = os.open(self._uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._durability = durability
         self._bytes = byte_pool
         self._syncs = sync_pool
         self._boot = boot or boot_id()
+        self._new_handle = str(Handle(self._boot, 0))
         self._floors = Floors(self._folder)
         self._attempts: set[str] = set()  # ids with an unverified chunk on its way
-        self._group = GroupSync(self._folder, instruments)
+        self._group = GroupSync(self._folder, instruments, self.guard)
         self._background = BackgroundSync(
             self._folder, self._boot, sync_pool, instruments, self._floors.known, self._set_aside
         )
-        self.guard = LoopGuard()
+        self._fresh: dict[str, int] = {}  # files just made, whose first bytes come next: no need to open them again
+        self._free, self._free_at = 0, float("-inf")
 
     @property
     def folder(self) -> Path:
         return self._uploads
 
     def free(self) -> int:
-        """Bytes that the file system still has for us."""
-        with _mapped():
-            room = os.fstatvfs(self._folder)
-        return room.f_bavail * room.f_frsize
+        """Bytes that the file system still has for us, as it was at most a moment ago."""
+        now = time.monotonic()
+        if now - self._free_at > FREE_FOR:
+            with _mapped:
+                room = os.fstatvfs(self._folder)
+            self._free, self._free_at = room.f_bavail * room.f_frsize, now
+        return self._free
 
     # Storage
 
-    async def create(self, upload: Upload) -> Upload:
-        with _mapped():
-            os.close(self._open_new(upload.id))
-        return replace(upload, handle=str(Handle(self._boot, 0)))
+    async def create(self, upload: Upload, *, bytes_follow: bool = False) -> Upload:
+        with _mapped:
+            fd = self._open_new(upload.id)
+        if bytes_follow and len(self._fresh) < MOST_FRESH:
+            self._fresh[upload.id] = fd
+        else:
+            os.close(fd)
+        return replace(upload, handle=self._new_handle)
 
     async def extent(self, upload: Upload) -> Extent:
         started = time.monotonic()
@@ -122,8 +140,10 @@ class LocalStorage:
         return await self._bytes.run(self._extent, upload)
 
     async def append(self, upload: Upload, at: int, body: Body, keep: Keep) -> int:
-        with _mapped():
-            fd = self._open_at(upload, at)
+        with _mapped:
+            fd = self._fresh.pop(upload.id, None)
+            if fd is None:
+                fd = self._open_at(upload, at)
             try:
                 await self._take_over(upload, at, keep)
                 return at + await self._pour(upload, fd, at, body, keep)
@@ -139,7 +159,7 @@ class LocalStorage:
         fd = self.open(upload)
         try:
             while start < stop:
-                with _mapped():
+                with _mapped:
                     piece = await self._bytes.run(os.pread, fd, min(READ_BLOCK, stop - start), start)
                 if not piece:
                     raise UploadFailed
@@ -150,7 +170,9 @@ class LocalStorage:
 
     async def delete(self, upload: Upload) -> None:
         self._background.forget(upload.id)
-        with _mapped():
+        if (fd := self._fresh.pop(upload.id, None)) is not None:
+            os.close(fd)
+        with _mapped:
             await self._bytes.run(self._unlink, upload.id)
             self._floors.lift(upload.id)
 
@@ -168,20 +190,20 @@ class LocalStorage:
     @asynccontextmanager
     async def tentative(self, upload: Upload, at: int) -> AsyncIterator[_Attempt]:
         attempt = _Attempt()
-        with _mapped():
+        with _mapped:
             self._floors.lay(upload.id, at)
         self._attempts.add(upload.id)
         try:
             yield attempt
         finally:
             self._attempts.discard(upload.id)
-            with _mapped():
+            with _mapped:
                 if not attempt.kept:
                     await self._bytes.run(self._truncate, upload.id, at)
                 self._floors.lift(upload.id)
 
     def open(self, upload: Upload) -> int:
-        with _mapped():
+        with _mapped:
             fd = os.open(upload.id, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._folder)
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 os.close(fd)
@@ -189,7 +211,7 @@ class LocalStorage:
         return fd
 
     async def join(self, upload: Upload, parts: Sequence[Upload]) -> int:
-        with _mapped():
+        with _mapped:
             target = self._open_at(upload, 0)
             try:
                 size = 0

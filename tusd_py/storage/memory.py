@@ -27,7 +27,7 @@ class MemoryStorage:
         self._touched: dict[str, float] = {}
         self._floors: dict[str, int] = {}
 
-    async def create(self, upload: Upload) -> Upload:
+    async def create(self, upload: Upload, *, bytes_follow: bool = False) -> Upload:
         if upload.id in self._bytes:
             raise Unavailable("An upload with this id exists already.")
         self._bytes[upload.id] = bytearray()

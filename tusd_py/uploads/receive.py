@@ -48,7 +48,8 @@ class Receiver:
         self, upload: Upload, at: int, body: Body, checksum: Checksum | None, announced: int | None, keep: Keeper
     ) -> int:
         """Keep what arrives; returns the new offset. A chunk that is cut off or does not match moves nothing."""
-        with self._writers.writing(upload.id, body):
+        self._writers.begin(upload.id, body)
+        try:
             if self.stopping:
                 body.let_go(Ending.STOPPING)
             if checksum is None:
@@ -56,6 +57,8 @@ class Receiver:
             if announced is not None and announced <= VERIFY_IN_MEMORY:
                 return await self._verify_in_memory(upload, at, body, checksum, keep)
             return await self._verify_in_place(upload, at, body, checksum, keep)
+        finally:
+            self._writers.end(upload.id)
 
     async def _verify_in_memory(self, upload: Upload, at: int, body: Body, checksum: Checksum, keep: Keeper) -> int:
         digest = new_digest(checksum.algorithm)

@@ -61,6 +61,7 @@ class Uploads:
         self.writers = Writers()
         self.finisher = Finisher(storage, records, locks, listeners, instruments, clock=clock, patience=finish_wait)
         self._storage = storage
+        self._measurable = storage if isinstance(storage, Measurable) else None
         self._records = records
         self._locks = locks
         self._listeners = listeners
@@ -85,7 +86,7 @@ class Uploads:
         kind = Kind.PARTIAL if command.partial else Kind.REGULAR
         upload = Upload(new_id(), command.length, self._clock(), command.metadata, kind, command.concat)
         async with self._locks.hold(upload.id, when_wanted=None, patience=self._patience):
-            upload = await self._storage.create(upload)
+            upload = await self._storage.create(upload, bytes_follow=_brings_bytes(command))
             try:
                 upload, offset = await self._create(command, upload, body)
             except UploadFinishing as wait:
@@ -108,8 +109,7 @@ class Uploads:
     async def _create_small(self, command: Create, upload: Upload, body: Body) -> tuple[Upload, int]:
         """The bytes first, then one commit for the record, finished if it is: what thousands of phones send."""
         keeper = Keeper(self._records, upload, recorded=False)
-        nothing = command.body == 0 and command.checksum is None  # a checksum of nothing is verified too (T89)
-        offset = 0 if nothing else await self._receive_first(command, upload, body, keeper)
+        offset = await self._receive_first(command, upload, body, keeper) if _brings_bytes(command) else 0
         if body.ended_by is Ending.DROPPED:
             raise Dropped  # nobody will ever know its URL
         upload = replace(upload, handle=keeper.handle)
@@ -141,7 +141,7 @@ class Uploads:
 
     def _insist_on_room(self, length: int) -> None:
         """Refuse up front what cannot fit (P40)."""
-        if isinstance(self._storage, Measurable) and self._storage.free() < length + self.reserve:
+        if self._measurable is not None and self._measurable.free() < length + self.reserve:
             raise StorageFull("The disk has no room for an upload of this size; try again later.")
 
     # Append
@@ -170,7 +170,7 @@ class Uploads:
         if upload.state is State.FINISHED:
             await _drain(body)
             return upload, at  # T34
-        if command.body != 0 or command.checksum is not None:  # else T33
+        if _brings_bytes(command):  # else T33
             keeper = Keeper(self._records, upload, recorded=True)
             at = await self._receiver.receive(upload, at, body, command.checksum, command.body, keeper)
         if at == upload.length:
@@ -277,6 +277,11 @@ class Uploads:
 
 _ALIVE = (State.RECEIVING, State.FINISHED)
 _UNKNOWN = Extent(0, 0.0)
+
+
+def _brings_bytes(command: Create | Append) -> bool:
+    """Whether there is a body to receive; a checksum of nothing is verified too (T89)."""
+    return command.body != 0 or command.checksum is not None
 
 
 async def _drain(body: Body) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from tusd_py.storage.base import Body, Ending
 
 SILENT = 0.5  # seconds of silence after which a HEAD ends a writer
@@ -19,13 +16,11 @@ class Writers:
     def __len__(self) -> int:
         return len(self._bodies)
 
-    @contextmanager
-    def writing(self, id: str, body: Body) -> Iterator[None]:
+    def begin(self, id: str, body: Body) -> None:
         self._bodies[id] = body
-        try:
-            yield
-        finally:
-            del self._bodies[id]
+
+    def end(self, id: str) -> None:
+        del self._bodies[id]
 
     def has_gone_silent(self, id: str, now: float) -> bool:
         """Whether somebody writes but has been silent for so long that its client is probably gone (`now`: monotonic)."""
