@@ -166,6 +166,15 @@ async def test_close(path: Path) -> None:
         await database.read(Statement("SELECT 1"))
 
 
+async def test_synced(database: Database) -> None:
+    """A commit is synced to the disk before it is told."""
+    [[mode], [level]] = [
+        result.rows[0]
+        for result in await database.commit([Statement("PRAGMA journal_mode"), Statement("PRAGMA synchronous")])
+    ]
+    assert (mode, level) == ("wal", 2)
+
+
 async def test_check(database: Database) -> None:
     """The check writes and changes nothing."""
     before = await database.read(Statement("PRAGMA user_version"))

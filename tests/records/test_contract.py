@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -156,8 +157,7 @@ async def test_waiting_for(records: Records) -> None:
 async def test_scan(records: Records) -> None:
     """A scan gives all uploads of a state, oldest first, however many pages that takes."""
     made = [upload(created=float(number % 7)) for number in range(1100)]
-    for known in made:
-        await records.create(known)
+    await asyncio.gather(*(records.create(known) for known in made))
     await records.create(upload(state=State.FINISHED, ended=1.0))
     scanned = [known async for known in records.scan(State.RECEIVING)]
     assert scanned == sorted(made, key=lambda known: (known.created, known.id))

@@ -7,12 +7,13 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tusd_py.database import Conflict, Database, Statement
+from tusd_py.database import Conflict, Database, Landed, Result, Statement
 from tusd_py.errors import Unavailable, UploadNotFound
 from tusd_py.instruments import Silent
 from tusd_py.records.base import Records
@@ -73,13 +74,37 @@ async def test_hit_reads_nothing(tmp_path: Path) -> None:
         await records.load(old.id)
 
 
-async def test_read_overtaken(database: Database) -> None:
-    """A read that began before a change does not leave the old value in the cache."""
+class LateRead(Database):
+    """A database of which one answer is a long time on its way."""
+
+    def __init__(self, database: Database) -> None:
+        self.real = database
+        self.answered = asyncio.Event()
+        self.let_through = asyncio.Event()
+
+    async def read(self, statement: Statement) -> list[tuple[Any, ...]]:
+        rows = await self.real.read(statement)
+        self.answered.set()
+        await self.let_through.wait()
+        return rows
+
+    async def commit(self, statements: Sequence[Statement], landed: Landed | None = None) -> list[Result]:
+        return await self.real.commit(statements, landed)
+
+
+@pytest.mark.parametrize("change", ["keep", "remove"])
+async def test_read_overtaken(database: Database, change: str) -> None:
+    """A read that a change overtook does not leave the old value in the cache."""
     upload = Upload(new_id(), 1, 1.0)
     await SqliteRecords(database).create(upload)
-    records = SqliteRecords(database)
-    await asyncio.gather(*(records.load(upload.id) for _ in range(5)), records.keep(upload.id, "new"))
-    assert await records.load(upload.id) == replace(upload, handle="new")
+    late = LateRead(database)
+    records = SqliteRecords(late)
+    read = asyncio.create_task(records.load(upload.id))
+    await late.answered.wait()
+    await (records.keep(upload.id, "new") if change == "keep" else records.remove(upload.id))
+    late.let_through.set()
+    await read
+    assert await records.load(upload.id) == await SqliteRecords(database).load(upload.id)
 
 
 async def test_cancelled_change(database: Database) -> None:
