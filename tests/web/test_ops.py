@@ -53,6 +53,15 @@ async def test_metrics_follow_an_upload(office: Office, client: Client) -> None:
     assert whole["tusd_py_free_disk_bytes"] > 0
 
 
+@pytest.mark.parametrize("size", [4 << 10, 2 << 20])
+async def test_every_sync_is_timed(office: Office, client: Client, size: int) -> None:
+    """A finished upload has been synced, in a group if it is small and alone if it is large, and that is seen."""
+    await office.create(b"x" * size, size)
+    told = await scrape(client)
+    assert told["tusd_py_sync_seconds_count"] == 1
+    assert told["tusd_py_sync_seconds_sum"] > 0
+
+
 async def test_metrics_survive_the_database(office: Office, client: Client) -> None:
     """When the records do not answer, the other figures are still told."""
     await office.database.close()

@@ -96,6 +96,7 @@ class LocalStorage:
         self._durability = durability
         self._bytes = byte_pool
         self._syncs = sync_pool
+        self._instruments = instruments
         self._boot = boot or boot_id()
         self._new_handle = str(Handle(self._boot, 0))
         self._floors = Floors(self._folder)
@@ -309,8 +310,10 @@ class LocalStorage:
             raise UploadFailed from error
 
     def _sync_with_entry(self, id: str) -> None:
+        started = time.monotonic()
         sync_file(id, self._folder)
         os.fsync(self._folder)
+        self._instruments.synced(time.monotonic() - started)
 
     async def _copy(self, part: Upload, target: int, at: int) -> int:
         source = self.open(part)
