@@ -35,7 +35,7 @@ def test_a_newcomer_takes_over(server: Server, length: int) -> None:
     told = old.answer()
     assert (told.status, told.code) == (423, "ERR_UPLOAD_INTERRUPTED")
     assert told["Retry-After"].isdigit()
-    assert old.is_closed()
+    assert told["Connection"] == "close"
     assert server.get(path).body == b"a" * 500 + b"b" * (length - 500)
 
 
@@ -78,10 +78,10 @@ def test_many_take_overs(server: Server) -> None:
 
 
 @pytest.mark.rule("T43", "T20")
-@pytest.mark.parametrize("length", [100_000, 4 * MIB])
+@pytest.mark.parametrize("length", [100_000, 5 * MIB])
 def test_head_does_not_disturb_a_live_writer(server: Server, length: int) -> None:
     """HEAD beside a client that keeps sending tells what has come so far, and the client carries on."""
-    path, step = server.new(length), length // 20
+    path, step = server.new(length), length // 10
     writer = server.connect()
     writer.begin_patch(path, 0, length)
     for sent in range(step, length + 1, step):

@@ -6,7 +6,7 @@ import pytest
 
 from tests.acceptance.server import Server
 from tests.acceptance.test_concatenation import final, partial
-from tests.acceptance.wire import MIB, TUS, Fields, chunked, patch_fields
+from tests.acceptance.wire import MIB, TUS, Fields, chunked, eventually, patch_fields
 from tests.conftest import StartServer
 
 UNKNOWN = "AAAAAAAAAAAAAAAAAAAAAA"
@@ -221,7 +221,7 @@ def test_request_ids_come_back(server: Server) -> None:
         server.get("/nothing", {"X-Request-ID": "req-1234.abc"}),
     ):
         assert answer["X-Request-ID"] == "req-1234.abc"
-    assert "req-1234.abc" in server.log
+    eventually(lambda: "req-1234.abc" in server.log, "the log names the request")
 
 
 @pytest.mark.parametrize("id", ["a b", "x" * 500, "ä", "<script>", "a,b;c=d"])

@@ -42,7 +42,7 @@ NONSENSE: list[Fields] = [
     {"X-Forwarded-Prefix": "/a b"},
     {"Forwarded": ";;;=,,"},
     {"Forwarded": 'proto="https'},
-    {"Forwarded": "host=_hidden;proto=x"},
+    {"Forwarded": "host=up.example/path;proto=x"},
 ]
 
 
