@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import random
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -217,3 +218,12 @@ def test_the_process_and_the_build_are_told(metrics: Metrics) -> None:
     names = {name for name, _ in samples(metrics)}
     assert {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"} <= names
     assert "tusd_py_build_info" in names
+
+
+def test_the_page_names_every_metric(metrics: Metrics) -> None:
+    """docs/api.md has a row for each metric of ours, and none for one that is gone."""
+    page = (PACKAGE.parent / "docs" / "api.md").read_text()
+    told = set(re.findall(r"^\| `(tusd_py_\w+)", page, re.MULTILINE))
+    suffixes = {"counter": "_total"}
+    ours = [family for family in families(metrics) if family.name.startswith("tusd_py_")]
+    assert told == {family.name + suffixes.get(family.type, "") for family in ours}

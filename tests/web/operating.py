@@ -39,6 +39,7 @@ class Office:
     database: Database
     records: SqliteRecords
     storage: LocalStorage
+    locks: MemoryLocks
     pool: Pool
     uploads: Uploads
     tokens: list[str] = field(default_factory=list)
@@ -78,11 +79,11 @@ async def opened(folder: Path) -> AsyncIterator[Office]:
     metrics, pool, syncs = Metrics(), Pool("bytes", 2), Pool("sync", 2)
     database = await Database.open(folder / "tusd.db", metrics)
     storage = LocalStorage(folder, durability=Durability.FINISH, byte_pool=pool, sync_pool=syncs, instruments=metrics)
-    records = SqliteRecords(database)
+    records, locks = SqliteRecords(database), MemoryLocks()
     uploads = Uploads(
         storage,
         records,
-        MemoryLocks(),
+        locks,
         Listeners(metrics, metrics.hear),
         metrics,
         LIMITS,
@@ -96,7 +97,7 @@ async def opened(folder: Path) -> AsyncIterator[Office]:
         closing.callback(syncs.close)
         closing.push_async_callback(storage.close)
         closing.push_async_callback(uploads.finisher.close)
-        yield Office(metrics, database, records, storage, pool, uploads)
+        yield Office(metrics, database, records, storage, locks, pool, uploads)
 
 
 @asynccontextmanager

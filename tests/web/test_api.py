@@ -14,8 +14,6 @@ from typing import Any
 import pytest
 
 from tests.web.operating import Client, Office, opened, problem_of, served
-from tusd_py.locks.memory import MemoryLocks
-from tusd_py.storage.base import Ending
 from tusd_py.upload import Kind, State, Upload, new_id
 from tusd_py.web.api.problem import Problem
 from tusd_py.web.api.uploads import UploadDetails, UploadPage
@@ -157,14 +155,15 @@ async def test_metadata_that_is_no_text_is_shown_raw(office: Office, client: Cli
 
 
 async def test_show_disturbs_no_writer(office: Office, client: Client) -> None:
-    """A writer that has long been silent is ended by a HEAD, but not by an operator who looks."""
+    """A writer that has long been silent is ended by a HEAD, but not by an operator who looks; the lock is not asked for."""
     upload, _, _ = await office.create(b"12345", 10)
-    body = office.body(b"67890")
+    body, wanted = office.body(b"67890"), asyncio.Event()
     body.silent_since = 0.0
-    with office.uploads.writers.writing(upload.id, body):
+    async with office.locks.hold(upload.id, when_wanted=wanted.set, patience=1.0):
+        office.uploads.writers.begin(upload.id, body)
         assert (await fetched(client, f"{LIST}/{upload.id}"))["offset"] == 5
-        assert body.ended_by is None
-        body.let_go(Ending.REPLACED)  # it still could be
+        office.uploads.writers.end(upload.id)
+    assert not wanted.is_set()
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.EXPIRED])
@@ -212,10 +211,8 @@ async def test_terminate_deletes(office: Office, client: Client) -> None:
 async def test_terminate_stops_a_writer_first(office: Office, client: Client) -> None:
     """Whoever holds the upload is asked to let go, and the bytes go after that."""
     upload, _, _ = await office.create(b"12345", 10)
-    locks = office.uploads._locks
-    assert isinstance(locks, MemoryLocks)
     wanted = asyncio.Event()
-    async with locks.hold(upload.id, when_wanted=wanted.set, patience=1.0):
+    async with office.locks.hold(upload.id, when_wanted=wanted.set, patience=1.0):
         deletion = asyncio.create_task(client.delete(f"{LIST}/{upload.id}"))
         await asyncio.wait_for(wanted.wait(), 5)
         assert await office.records.load(upload.id) is not None
@@ -308,6 +305,16 @@ async def test_the_description_names_every_route(office: Office, client: Client)
         if route.resource is not None and route.resource.canonical.startswith("/api/")
     }
     assert served_here - {("HEAD", "/api/v1/openapi.json")} == described | {("GET", "/api/v1/openapi.json")}
+
+
+async def test_the_page_names_every_operation(client: Client) -> None:
+    """docs/api.md tells of each operation with its parameters."""
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    document = await fetched(client, "/api/v1/openapi.json")
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            assert f"`{method.upper()} {path}`" in page
+            assert all(f"`{parameter['name']}`" in page for parameter in operation["parameters"])
 
 
 async def test_the_description_is_well_formed(client: Client) -> None:

@@ -98,7 +98,7 @@ async def test_checks_that_hang_do_not_hang_the_probe(office: Office) -> None:
             await release.wait()
             return {"folder": "ok"}
 
-    hanging = Hanging(office.metrics, office.database, office.records, office.storage, office.pool, office.uploads)
+    hanging = Hanging(**vars(office))
     async with served(hanging.application(patience=0.05)) as client:
         for _ in range(3):
             async with client.get("/readyz") as response:
@@ -143,7 +143,7 @@ async def test_a_defect_is_logged_and_not_told(office: Office, caplog: pytest.Lo
         async def readiness(self) -> dict[str, str]:
             raise LookupError("secret detail")
 
-    defective = Defective(office.metrics, office.database, office.records, office.storage, office.pool, office.uploads)
+    defective = Defective(**vars(office))
     async with served(defective.application()) as client:
         with caplog.at_level(logging.ERROR, "tusd_py.web"):
             told = await problem_of(client, "GET", "/readyz")
@@ -161,7 +161,7 @@ async def test_a_failure_of_ours_keeps_its_status(office: Office) -> None:
         async def readiness(self) -> dict[str, str]:
             raise Unavailable
 
-    unwell = Unwell(office.metrics, office.database, office.records, office.storage, office.pool, office.uploads)
+    unwell = Unwell(**vars(office))
     async with served(unwell.application()) as client, client.get("/readyz") as response:
         assert response.status == 503
         assert response.headers["Retry-After"] == "5"
