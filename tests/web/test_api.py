@@ -155,7 +155,7 @@ async def test_metadata_that_is_no_text_is_shown_raw(office: Office, client: Cli
 
 
 async def test_show_disturbs_no_writer(office: Office, client: Client) -> None:
-    """A writer that has long been silent is ended by a HEAD, but not by an operator who looks; the lock is not asked for."""
+    """A long silent writer is ended by a HEAD, but not by an operator who looks; the lock is not asked for."""
     upload, _, _ = await office.create(b"12345", 10)
     body, wanted = office.body(b"67890"), asyncio.Event()
     body.silent_since = 0.0
