@@ -22,6 +22,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from time import perf_counter
@@ -38,15 +39,18 @@ BUSY_TIMEOUT = 5_000  # ms; only outsiders (a backup, a shell) can be in the way
 COPY_WAL_EVERY = 4 << 20  # bytes the log may grow before its pages are copied into the database
 MAX_WAL = 64 << 20  # bytes; beyond them the writer stops for a moment and empties the log itself
 EMPTYING_TIMEOUT = 100  # ms that this moment may take while somebody reads
+MOST_JOINED = 64  # rows in one INSERT; times 11 columns stays below SQLite's limit of 999 variables in old versions
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 
 
 class Statement(NamedTuple):
-    """One SQL statement. A `needed` one that touches no row fails its request with Conflict."""
+    """One SQL statement. A `needed` one that touches no row fails its request with Conflict. `joins` says that it is an
+    `INSERT … VALUES (?, …)` of one row without RETURNING: those of several requests then go in with one statement."""
 
     sql: str
     parameters: tuple[object, ...] = ()
     needed: bool = False
+    joins: bool = False
 
 
 class Result(NamedTuple):
@@ -193,6 +197,22 @@ class _Request:
         return True
 
 
+@lru_cache(maxsize=64)
+def _joined(sql: str, columns: int, rows: int) -> str:
+    return sql + f", ({', '.join('?' * columns)})" * (rows - 1)
+
+
+def _alike(batch: Sequence[Sequence[Statement]], place: int) -> list[Statement]:
+    """The rows that can go in together from here on: adjacent ones only, since commits land in the order of the batch.
+    Their number is a power of two, so that SQLite meets few different statements."""
+    rows = []
+    for statements in batch[place : place + MOST_JOINED]:
+        if len(statements) != 1 or not statements[0].joins or statements[0].sql != batch[place][0].sql:
+            break
+        rows.append(statements[0])
+    return rows[: 1 << (len(rows).bit_length() - 1)] if rows else rows
+
+
 class _RolledBack(Exception):
     """SQLite gave up the transaction of a whole batch for the fault of one statement."""
 
@@ -228,14 +248,30 @@ class _Writer:
     def _transaction(self, batch: Sequence[Sequence[Statement]]) -> list[Outcome]:
         self._db.execute("BEGIN IMMEDIATE")
         outcomes: list[Outcome] = []
-        for statements in batch:
-            outcomes.append(self._attempt(statements))
+        while len(outcomes) < len(batch):
+            alike = _alike(batch, len(outcomes))
+            outcomes += self._insert_together(alike) or [self._attempt(batch[len(outcomes)])]
             if not self._db.in_transaction:  # a full disk or an I/O error takes all of it back
                 if len(batch) > 1:
                     raise _RolledBack
                 return outcomes
         self._db.execute("COMMIT")
         return outcomes
+
+    def _insert_together(self, rows: list[Statement]) -> list[Outcome]:
+        """Insert several requests' rows by one statement; nothing if one of them is refused, which is then found alone.
+
+        Each statement gives up the interpreter's lock and has to win it back from the event loop, which costs more
+        than the row.
+        """
+        if len(rows) < 2:
+            return []
+        sql = _joined(rows[0].sql, len(rows[0].parameters), len(rows))
+        try:
+            self._db.execute(sql, [value for row in rows for value in row.parameters])
+        except (sqlite3.Error, OverflowError, ValueError):
+            return []
+        return [[Result([], 1)] for _ in rows]
 
     def _attempt(self, statements: Sequence[Statement]) -> Outcome:
         try:

@@ -167,7 +167,8 @@ def _insertion(upload: Upload) -> list[Statement]:
     recipe = _recipe(upload.partials, upload.owner) if upload.kind is Kind.FINAL else None
     told = (upload.id, upload.length, upload.created, upload.metadata, upload.kind.value, upload.concat, upload.owner)
     parts = [Statement(INSERT_PART, (upload.id, position, part)) for position, part in enumerate(upload.partials)]
-    return [Statement(INSERT, (*told, upload.state.value, upload.ended, upload.handle, recipe)), *parts]
+    row = (*told, upload.state.value, upload.ended, upload.handle, recipe)
+    return [Statement(INSERT, row, joins=True), *parts]
 
 
 def _listing(query: Query) -> Statement:
