@@ -32,7 +32,7 @@ import aiosqlite
 
 from tusd_py.errors import StartError, StorageFull, TusError, Unavailable
 from tusd_py.instruments import Instruments
-from tusd_py.threads import outlive
+from tusd_py.threads import Steadfast
 
 MAX_WAITING = 10_000  # requests; beyond them the disk is so far behind that clients had better come back
 BUSY_TIMEOUT = 5_000  # ms; only outsiders (a backup, a shell) can be in the way
@@ -118,13 +118,13 @@ class Database:
         """Run the statements as one transaction; returns a result each once they are durable."""
         if self._closing or len(self._waiting) >= MAX_WAITING:
             raise Unavailable("The database is stopping." if self._closing else "Too many writes wait for the disk.")
-        request = _Request(statements, landed, self._loop.create_future())
+        request = _Request(statements, landed, Steadfast(loop=self._loop))
         self._waiting.append(request)
         if not self._busy:
             self._busy = True
             self._drained.clear()
             self._loop.call_soon(self._send)  # whoever comes in this turn of the loop still joins
-        return await outlive(request.future)
+        return await request.future
 
     async def read(self, statement: Statement) -> list[tuple[Any, ...]]:
         """All rows of a query, fetched to the last in one hop: an unfinished cursor would freeze a snapshot."""

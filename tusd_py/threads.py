@@ -24,30 +24,34 @@ class Pool:
         self._executor = ThreadPoolExecutor(size, thread_name_prefix=f"tusd-{name}")
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        future = asyncio.wrap_future(self._executor.submit(function, *args, **kwargs))
-        return await outlive(future)
+        loop = asyncio.get_running_loop()
+        future: Steadfast[T] = Steadfast(loop=loop)
+        self._executor.submit(_work, loop, future, function, args, kwargs)
+        return await future
 
     def close(self) -> None:
         """Waits for what is running; nothing may be started afterwards."""
         self._executor.shutdown(wait=True)
 
 
-async def outlive(future: asyncio.Future[T]) -> T:
-    """Wait for `future` to the end, then let a cancellation that came meanwhile through."""
+class Steadfast(asyncio.Future[T]):
+    """A future that cannot be cancelled: a task that is cancelled while it waits for one hears of it when the future is
+    done, as asyncio promises for whatever refuses to be cancelled. This is the one place where law 10 is kept."""
+
+    def cancel(self, msg: object = None) -> bool:
+        return False
+
+
+def _work(
+    loop: asyncio.AbstractEventLoop,
+    future: Steadfast[T],
+    function: Callable[..., T],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+) -> None:
     try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        if future.cancelled():
-            raise
-        await _settle(future)
-        if not future.cancelled():
-            future.exception()  # retrieved: the cancellation is what the caller hears of
-        raise
-
-
-async def _settle(future: asyncio.Future[T]) -> None:
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError:
-            continue
+        result = function(*args, **kwargs)
+    except BaseException as error:  # whatever it is, it belongs to whoever waits
+        loop.call_soon_threadsafe(future.set_exception, error)
+    else:
+        loop.call_soon_threadsafe(future.set_result, result)

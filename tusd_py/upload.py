@@ -47,6 +47,29 @@ class Upload:
     ended: float | None = None
     handle: str = ""
 
+    def kept_as(self, handle: str) -> Upload:
+        """The same upload with a new storage handle. (Several times as fast as dataclasses.replace.)"""
+        return self._with(self.length, self.state, self.ended, handle)
+
+    def finished(self, when: float) -> Upload:
+        """The same upload, finished."""
+        return self._with(self.length, State.FINISHED, when, self.handle)
+
+    def _with(self, length: int | None, state: State, ended: float | None, handle: str) -> Upload:
+        return Upload(
+            self.id,
+            length,
+            self.created,
+            self.metadata,
+            self.kind,
+            self.concat,
+            self.partials,
+            self.owner,
+            state,
+            ended,
+            handle,
+        )
+
 
 def new_id() -> str:
     """128 random bits: an upload's URL is what entitles to it, so it must not be guessable."""

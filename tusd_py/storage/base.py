@@ -48,6 +48,10 @@ class Body(Protocol):
         """Bytes given to the storage so far."""
 
     @property
+    def at_hand(self) -> bool:
+        """Whether all of it has arrived already, so that it will not make anybody wait."""
+
+    @property
     def silent_since(self) -> float | None:
         """Since when (time.monotonic) the client has sent nothing; None while bytes come."""
 

@@ -115,6 +115,10 @@ class Stream:
 
     # What everybody calls
 
+    @property
+    def at_hand(self) -> bool:
+        return self._complete()
+
     def at_most(self, room: int | None) -> Stream:
         self._room = room
         return self
@@ -153,7 +157,7 @@ class Stream:
         """The next bytes that there is room for; empty at the end."""
         if self.ended_by is None and self._wanted is not None and not self._complete():
             self._end(self._wanted)
-        if self.ended_by is not None:
+        if self.ended_by is not None or self._complete():
             return self._release()
         if self._room is None:
             return memoryview(await self._arrive())

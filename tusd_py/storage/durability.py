@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from tusd_py.errors import TusError
 from tusd_py.instruments import Instruments
 from tusd_py.storage.base import Body, Keep
 from tusd_py.storage.body import LoopGuard
-from tusd_py.threads import Pool
+from tusd_py.threads import Pool, Steadfast
 
 log = logging.getLogger("tusd_py.storage")
 
@@ -41,10 +42,11 @@ class Handle(NamedTuple):
     boot: str
     synced: int
 
-    @classmethod
-    def parse(cls, text: str) -> Handle:
+    @staticmethod
+    @lru_cache(maxsize=4096)  # new uploads all have the same
+    def parse(text: str) -> Handle:
         boot, _, synced = text.partition("/")
-        return cls(boot, int(synced or 0))
+        return Handle(boot, int(synced or 0))
 
     def __str__(self) -> str:
         return f"{self.boot}/{self.synced}"
@@ -56,13 +58,22 @@ def boot_id() -> str:
     return path.read_text().strip() if path.exists() else "unknown"
 
 
-def sync_file(name: str, folder: int) -> None:
+def sync_file(name: str, folder: int, open_already: int | None = None) -> None:
     """fdatasync a file of the folder. Raises OSError; a failed sync must never be tried a second time (law 7)."""
+    if open_already is not None:
+        os.fdatasync(open_already)
+        return
     fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
     try:
         os.fdatasync(fd)
     finally:
         os.close(fd)
+
+
+class _Waiting(NamedTuple):
+    name: str
+    fd: int | None
+    future: asyncio.Future[None]
 
 
 class GroupSync:
@@ -78,23 +89,23 @@ class GroupSync:
         self._guard = guard
         self._conductor = ThreadPoolExecutor(1, thread_name_prefix="tusd-group-sync")
         self._threads = ThreadPoolExecutor(BATCH_THREADS, thread_name_prefix="tusd-group-sync")
-        self._waiting: list[tuple[str, asyncio.Future[None]]] = []
+        self._waiting: list[_Waiting] = []
         self._busy = False
         self._usual = SLOW_SYNC  # seconds a sync takes, smoothed
 
-    async def sync(self, name: str) -> None:
-        """Returns when the file and its entry in the folder are durable. Raises OSError."""
+    async def sync(self, name: str, fd: int | None) -> None:
+        """Returns when the file, open as `fd` if it is, and its entry in the folder are durable. Raises OSError."""
         if self._usual < INSTANT_SYNC and self._guard.allows(started := time.monotonic()):
-            self._sync_at_once(name, started)
+            self._sync_at_once(name, fd, started)
             return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((name, future))
+        future: Steadfast[None] = Steadfast(loop=asyncio.get_running_loop())
+        self._waiting.append(_Waiting(name, fd, future))
         if not self._busy:
             self._send()
         await future
 
-    def _sync_at_once(self, name: str, started: float) -> None:
-        sync_file(name, self._folder)
+    def _sync_at_once(self, name: str, fd: int | None, started: float) -> None:
+        sync_file(name, self._folder, fd)
         os.fsync(self._folder)
         ended = time.monotonic()
         self._guard.spent(started, ended)
@@ -110,9 +121,9 @@ class GroupSync:
         loop = asyncio.get_running_loop()
         self._conductor.submit(self._work, batch, loop)
 
-    def _work(self, batch: list[tuple[str, asyncio.Future[None]]], loop: asyncio.AbstractEventLoop) -> None:
+    def _work(self, batch: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
         started = time.monotonic()
-        outcomes = self._sync_all([name for name, _ in batch])
+        outcomes = self._sync_all(batch)
         try:
             os.fsync(self._folder)
         except OSError as error:
@@ -120,29 +131,27 @@ class GroupSync:
         self._note(time.monotonic() - started, len(batch))
         loop.call_soon_threadsafe(self._done, batch, outcomes)
 
-    def _sync_all(self, names: list[str]) -> list[OSError | None]:
-        if len(names) > 1 and self._usual > SLOW_SYNC:
-            return list(self._threads.map(self._sync_one, names))
-        return [self._sync_one(name) for name in names]
+    def _sync_all(self, batch: list[_Waiting]) -> list[OSError | None]:
+        if len(batch) > 1 and self._usual > SLOW_SYNC:
+            return list(self._threads.map(self._sync_one, batch))
+        return [self._sync_one(waiting) for waiting in batch]
 
-    def _sync_one(self, name: str) -> OSError | None:
+    def _sync_one(self, waiting: _Waiting) -> OSError | None:
         try:
-            sync_file(name, self._folder)
+            sync_file(waiting.name, self._folder, waiting.fd)
         except OSError as error:
             return error
         return None
 
-    def _done(self, batch: list[tuple[str, asyncio.Future[None]]], outcomes: list[OSError | None]) -> None:
+    def _done(self, batch: list[_Waiting], outcomes: list[OSError | None]) -> None:
         self._busy = False
         if self._waiting:
             self._send()
-        for (_, future), error in zip(batch, outcomes, strict=True):
-            if future.done():
-                continue  # its request was cancelled
+        for waiting, error in zip(batch, outcomes, strict=True):
             if error is None:
-                future.set_result(None)
+                waiting.future.set_result(None)
             else:
-                future.set_exception(error)
+                waiting.future.set_exception(error)
 
     def close(self) -> None:
         self._conductor.shutdown(wait=True)
@@ -208,6 +217,12 @@ class BackgroundSync:
         watch = self._watches.get(id)
         if watch is not None:
             watch.body, watch.offset, watch.moved_at = None, offset, time.monotonic()
+
+    def left(self, id: str, offset: int, synced: int, keep: Keep) -> None:
+        """A body ended at `offset` and the upload is not complete: if nobody watches it yet, somebody has to."""
+        if id not in self._watches:
+            self._watches[id] = _Watch(keep, synced, offset, None, offset, time.monotonic())
+            self._start()
 
     def forget(self, id: str) -> None:
         """It is finished, deleted or damaged."""

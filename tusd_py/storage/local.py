@@ -14,7 +14,6 @@ import stat
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -33,7 +32,7 @@ READ_BLOCK = 256 << 10  # 256 KiB
 COPY_BLOCK = 256 << 20  # 256 MiB a hop: a descriptor is not needed by anybody else meanwhile
 GROUP_BYTES = 1 << 20  # files up to 1 MiB join the group sync, larger ones have a pool of their own
 FREE_FOR = 0.2  # seconds that an answer about free space is good for
-MOST_FRESH = 256  # descriptors kept open between making a file and its first bytes
+MOST_AT_HAND = 256  # descriptors kept open between two steps of a request
 LOST = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
 
@@ -105,7 +104,7 @@ class LocalStorage:
         self._background = BackgroundSync(
             self._folder, self._boot, sync_pool, instruments, self._floors.known, self._set_aside
         )
-        self._fresh: dict[str, int] = {}  # files just made, whose first bytes come next: no need to open them again
+        self._at_hand: dict[str, int] = {}  # files that the next step of the same request would only open again
         self._free, self._free_at = 0, float("-inf")
 
     @property
@@ -126,11 +125,8 @@ class LocalStorage:
     async def create(self, upload: Upload, *, bytes_follow: bool = False) -> Upload:
         with _mapped:
             fd = self._open_new(upload.id)
-        if bytes_follow and len(self._fresh) < MOST_FRESH:
-            self._fresh[upload.id] = fd
-        else:
-            os.close(fd)
-        return replace(upload, handle=self._new_handle)
+        self._hand_on(upload.id, fd, wanted=bytes_follow)
+        return upload.kept_as(self._new_handle)
 
     async def extent(self, upload: Upload) -> Extent:
         started = time.monotonic()
@@ -142,14 +138,17 @@ class LocalStorage:
 
     async def append(self, upload: Upload, at: int, body: Body, keep: Keep) -> int:
         with _mapped:
-            fd = self._fresh.pop(upload.id, None)
+            fd = self._at_hand.pop(upload.id, None)
             if fd is None:
                 fd = self._open_at(upload, at)
             try:
                 await self._take_over(upload, at, keep)
-                return at + await self._pour(upload, fd, at, body, keep)
-            finally:
+                offset = at + await self._pour(upload, fd, at, body, keep)
+            except BaseException:
                 os.close(fd)
+                raise
+        self._hand_on(upload.id, fd, wanted=offset == upload.length and self._joins_group(upload))
+        return offset
 
     async def finish(self, upload: Upload) -> None:
         if self._durability is not Durability.OS:
@@ -171,7 +170,7 @@ class LocalStorage:
 
     async def delete(self, upload: Upload) -> None:
         self._background.forget(upload.id)
-        if (fd := self._fresh.pop(upload.id, None)) is not None:
+        if (fd := self._at_hand.pop(upload.id, None)) is not None:
             os.close(fd)
         with _mapped:
             await self._bytes.run(self._unlink, upload.id)
@@ -286,28 +285,44 @@ class LocalStorage:
         if Handle.parse(upload.handle).boot != self._boot:
             await keep(str(Handle(self._boot, at)))
 
+    def _hand_on(self, id: str, fd: int, *, wanted: bool) -> None:
+        """Keep an open file for the next step, or close it."""
+        if wanted and len(self._at_hand) < MOST_AT_HAND:
+            self._at_hand[id] = fd
+        else:
+            os.close(fd)
+
     async def _pour(self, upload: Upload, fd: int, at: int, body: Body, keep: Keep) -> int:
-        if self._durability is Durability.FINISH:
+        if self._durability is Durability.FINISH and not (body.at_hand and self._joins_group(upload)):
             self._background.writing(upload.id, at, Handle.parse(upload.handle).synced, body, keep)
         try:
             moved = await body.pour(fd, at)
         finally:
             self._background.wrote(upload.id, at + body.moved)
+        if self._durability is Durability.FINISH and at + moved != upload.length:
+            self._background.left(upload.id, at + moved, Handle.parse(upload.handle).synced, keep)
         if self._durability is Durability.ALWAYS and moved:
             await self._make_durable(upload)
             await keep(str(Handle(self._boot, at + moved)))
         return moved
 
+    def _joins_group(self, upload: Upload) -> bool:
+        return upload.length is not None and upload.length <= GROUP_BYTES
+
     async def _make_durable(self, upload: Upload) -> None:
+        fd = self._at_hand.pop(upload.id, None)
         try:
-            if upload.length is not None and upload.length <= GROUP_BYTES:
-                await self._group.sync(upload.id)
+            if self._joins_group(upload):
+                await self._group.sync(upload.id, fd)
             else:
                 await self._syncs.run(self._sync_with_entry, upload.id)
         except OSError as error:
             if error.errno not in LOST:
                 self._set_aside(upload.id)
             raise UploadFailed from error
+        finally:
+            if fd is not None:
+                os.close(fd)
 
     def _sync_with_entry(self, id: str) -> None:
         started = time.monotonic()

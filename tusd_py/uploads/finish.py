@@ -59,7 +59,7 @@ class Finisher:
         """
         try:
             await self._storage.finish(upload)
-            finished = replace(upload, state=State.FINISHED, ended=self._clock())
+            finished = upload.finished(self._clock())
             await (self._records.finish(finished) if recorded else self._records.create(finished))
         except UploadFailed as lost:
             if recorded:

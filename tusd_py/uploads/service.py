@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 from tusd_py.errors import Dropped, StorageFull, TusError, UploadFailed, UploadFinishing, UploadNotFound
@@ -112,7 +111,8 @@ class Uploads:
         offset = await self._receive_first(command, upload, body, keeper) if _brings_bytes(command) else 0
         if body.ended_by is Ending.DROPPED:
             raise Dropped  # nobody will ever know its URL
-        upload = replace(upload, handle=keeper.handle)
+        if keeper.handle != upload.handle:
+            upload = upload.kept_as(keeper.handle)
         if offset == upload.length:
             upload = await self.finisher.run(upload, recorded=False)
         else:

@@ -87,6 +87,10 @@ class RequestBody(Stream):
             self._takeover.close()
             self._takeover = None
 
+    @property
+    def at_hand(self) -> bool:
+        return self._request.content.is_eof()
+
     # What Stream asks for
 
     def _complete(self) -> bool:

@@ -153,6 +153,11 @@ class Connection(RequestHandler):
         elif self._head_timer is None and data and self._current_request is None and not self._messages:
             self._watch_head()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """aiohttp calls this after every read of a body, where there is almost never anything to resume."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio's contract, which aiohttp narrows
         """A client that has sent a whole request and closed its side is still answered."""
         request = self._current_request

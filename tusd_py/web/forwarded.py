@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from aiohttp import web
@@ -48,16 +49,21 @@ class Locations:
             return f"{self._public}{self._base_path}{id}"
         if self._path_only:
             return f"{self._base_path}{id}"
+        return self._front(request) + self._base_path + id
+
+    def _front(self, request: web.BaseRequest) -> str:
+        """Scheme, host and prefix, or only the prefix where the host is not known."""
+        if not self._trusted and request.protocol.peername not in _UNIX:
+            return _direct("https" if request.protocol.ssl_context else "http", request.headers.get("Host"))
         seen = self._seen(request)
         scheme = seen.scheme or ("https" if request.protocol.ssl_context else "http")
         host = _valid_host(seen.host or request.headers.get("Host"))
-        path = f"{seen.prefix}{self._base_path}{id}"
-        return path if host is None else f"{scheme}://{_short(scheme, host)}{path}"
+        return (_direct(scheme, host) if host else "") + seen.prefix
 
     def client(self, request: web.BaseRequest) -> str:
         """The client's address, for the log: the nearest one that is not a trusted proxy."""
         peer = _peer(request)
-        if not self._trusts(peer):
+        if (peer and not self._trusted) or not self._trusts(peer):
             return peer
         hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
         for hop in reversed(hops):
@@ -82,6 +88,13 @@ class Locations:
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         return any(address in network for network in self._trusted)
+
+
+@lru_cache(maxsize=256)
+def _direct(scheme: str, host: str | None) -> str:
+    """What comes before the path, for clients that see the server at this host; empty if that is not one."""
+    host = _valid_host(host)
+    return "" if host is None else f"{scheme}://{_short(scheme, host)}"
 
 
 def _peer(request: web.BaseRequest) -> str:

@@ -176,12 +176,12 @@ class Takeover:
     def give_back(self) -> None:
         """All bytes of the body are out of the socket: let aiohttp go on with the next request."""
         protocol = self._protocol
-        if self._payload.is_eof():  # the parser saw the end itself and may be in the middle of the next head
-            protocol.resume_reading()
-        else:
+        if not self._payload.is_eof():  # else the parser saw the end itself and may be in the next head already
             if protocol.transport is not None:
                 protocol._parser = _fresh_parser(protocol)
             self._payload.feed_eof()
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def abandon(self) -> None:
         """The body ended early: nothing more is read from this connection by aiohttp, which closes it."""
