@@ -45,6 +45,12 @@ def server(server_with: StartServer) -> Server:
 
 
 @pytest.fixture
+def impatient(server_with: StartServer) -> Server:
+    """A shared server that waits for nobody for long; never stop it."""
+    return server_with("--head-timeout", "600ms", "--idle-timeout", "600ms", "--keep-alive", "600ms")
+
+
+@pytest.fixture
 def start_server() -> Iterator[StartServer]:
     """`start_server(*options)`: a server of its own, which the test may stop, kill and restart."""
     started: list[Server] = []

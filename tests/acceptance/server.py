@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.acceptance.wire import Answer, Fields, Verbs, Wire
+from tests.acceptance.wire import Address, Answer, Fields, Verbs, Wire
 
 ROOT = Path(__file__).parent.parent.parent
 PROMISE = re.compile(r"^You can now upload files to: (\S+)$", re.MULTILINE)
@@ -49,12 +49,12 @@ class Server(Verbs):
 
     def ask(self, method: str, target: str, fields: Fields | None = None, body: bytes | None = None) -> Answer:
         """One request on a connection of its own."""
-        with Wire((self.host, self.port), self.files) as wire:
+        with Wire(self.address, self.files) as wire:
             return wire.ask(method, target, fields, body)
 
     def connect(self) -> Wire:
         """A connection that is closed at the end of the test."""
-        wire = Wire((self.host, self.port), self.files)
+        wire = Wire(self.address, self.files)
         self._wires.append(wire)
         return wire
 
@@ -125,9 +125,14 @@ class Server(Verbs):
             self.remove()
             raise AssertionError(f"the server did not start:\n{self.log}")
         self.url = found[-1]
-        parts = urlsplit(self.url)
-        self.host, self.files = parts.hostname or "127.0.0.1", parts.path
-        self.port = parts.port or 80
+        on_socket = re.fullmatch(r"unix:(.*):(/.*)", self.url)
+        if on_socket:
+            self.address: Address = str(self.home / on_socket[1])
+            self.files = on_socket[2]
+        else:
+            parts = urlsplit(self.url)
+            self.host, self.port, self.files = parts.hostname or "", parts.port or 80, parts.path
+            self.address = (self.host, self.port)
 
 
 def _environment() -> dict[str, str]:

@@ -68,17 +68,18 @@ def test_every_response_can_be_read(server: Server, method: str, target: str, fi
     assert "Access-Control-Allow-Credentials" not in answer
 
 
-def test_an_early_error_can_be_read(server_with: StartServer) -> None:
+def test_an_early_error_can_be_read(impatient: Server) -> None:
     """An answer that ends a running body carries the same fields."""
-    server = server_with("--idle-timeout", "500ms")
-    wire = server.connect()
-    wire.begin("PATCH", server.new(10), {**patch_fields(0), "Content-Length": "10", "Origin": ORIGIN}, b"abc")
+    wire = impatient.connect()
+    wire.begin("PATCH", impatient.new(10), {**patch_fields(0), "Content-Length": "10", "Origin": ORIGIN}, b"abc")
     answer = wire.answer()
     assert (answer.status, answer["Access-Control-Allow-Origin"]) == (423, "*")
     assert answer.listed("Access-Control-Expose-Headers") >= EXPOSED
 
 
 LISTED = ("--cors-allow-origins", f"{ORIGIN},https://other.example:8443")
+MORE = ("--cors-allow-headers", "X-Tenant", "--cors-expose-headers", "X-Result,X-More")
+GENEROUS = (*LISTED, "--cors-allow-credentials", *MORE)
 
 
 @pytest.mark.parametrize("origin", [ORIGIN, "https://other.example:8443"])
@@ -115,7 +116,7 @@ def test_who_sends_no_origin_is_no_browser(server_with: StartServer) -> None:
 
 def test_credentials_need_the_origin_by_name(server_with: StartServer) -> None:
     """With credentials nothing is `*`: the exact origin is echoed on the preflight, successes and errors."""
-    server = server_with(*LISTED, "--cors-allow-credentials")
+    server = server_with(*GENEROUS)
     for answer in (
         server.options(fields=PREFLIGHT),
         server.create(3, {"Origin": ORIGIN}),
@@ -129,7 +130,7 @@ def test_credentials_need_the_origin_by_name(server_with: StartServer) -> None:
 
 def test_more_fields_by_setting(server_with: StartServer) -> None:
     """A page may be allowed to send and read fields of its own."""
-    server = server_with("--cors-allow-headers", "X-Tenant", "--cors-expose-headers", "X-Result,X-More")
+    server = server_with(*GENEROUS)
     assert "x-tenant" in server.options(fields=PREFLIGHT).listed("Access-Control-Allow-Headers")
     assert (
         server.create(3, {"Origin": ORIGIN}).listed("Access-Control-Expose-Headers") >= {"x-result", "x-more"} | EXPOSED

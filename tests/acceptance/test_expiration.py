@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
+from tests.acceptance.test_options import BARE
 from tests.acceptance.wire import Answer, eventually
 from tests.conftest import StartServer
 
@@ -64,7 +65,7 @@ def test_finished_uploads_do_not_expire(server_with: StartServer) -> None:
 @pytest.mark.rule("T78")
 def test_without_the_setting_nothing_expires(server_with: StartServer) -> None:
     """A server that keeps uploads for ever neither announces the extension nor sends dates."""
-    server = server_with("--expire-after", "off")
+    server = server_with(*BARE)
     assert "expiration" not in server.options().listed("Tus-Extension")
     assert "Upload-Expires" not in server.create(10)
     assert "Upload-Expires" not in server.patch(server.new(10), 0, b"abc")

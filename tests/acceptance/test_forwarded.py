@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.acceptance.server import Server
-from tests.acceptance.wire import TUS, Fields
+from tests.acceptance.wire import MIB, TUS, Fields
 from tests.conftest import StartServer
 
 TRUST = ("--trusted-proxies", "10.0.0.0/8,127.0.0.1")
@@ -123,8 +123,12 @@ def test_another_base_path(server_with: StartServer, given: str, bare: str) -> N
     assert bare == "" or server.ask("POST", "/files/", {**TUS, "Upload-Length": "3"}).status == 404
 
 
-@pytest.mark.rule("T54")
-def test_a_unix_socket(start_server: StartServer) -> None:
-    """The server may listen on a Unix socket, as behind a proxy on the same machine."""
-    server = start_server("--path-only-location")
-    assert server.create(3)["Location"].startswith("/")
+@pytest.mark.rule("T54", "T21")
+@pytest.mark.parametrize("size", [3, MIB])
+def test_a_unix_socket(server_with: StartServer, size: int) -> None:
+    """Behind a Unix socket there can only be a proxy of the same machine, which is believed."""
+    server = server_with("--unix-socket", "./s")
+    answer = server.create(size, {"Forwarded": "proto=https;host=up.example"})
+    assert answer["Location"].startswith("https://up.example/files/")
+    assert server.patch(answer.path, 0, b"x" * size).offset == size
+    assert server.get(answer.path).body == b"x" * size

@@ -7,16 +7,9 @@ import pytest
 from tests.acceptance.server import Server
 from tests.acceptance.test_patch import pattern
 from tests.acceptance.wire import BYTES, MIB, TUS, Fields, Gone, Wire, chunked, eventually, patch_fields
-from tests.conftest import StartServer
 
 HOST = b"Host: x\r\n"
 TUS_LINE = b"Tus-Resumable: 1.0.0\r\n"
-
-
-@pytest.fixture
-def impatient(server_with: StartServer) -> Server:
-    """A server that waits for nobody for long."""
-    return server_with("--head-timeout", "600ms", "--idle-timeout", "600ms", "--keep-alive", "600ms")
 
 
 def ending(wire: Wire, method: str = "GET") -> int | None:

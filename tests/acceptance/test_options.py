@@ -19,6 +19,20 @@ ALL = [
     "termination",
     "concatenation",
 ]
+BARE = (
+    "--no-checksum",
+    "--no-termination",
+    "--no-creation-defer-length",
+    "--no-concatenation",
+    "--expire-after",
+    "off",
+)
+
+
+@pytest.mark.rule("T128", "T10", "T70")
+def test_what_is_switched_off_is_not_announced(server_with: StartServer) -> None:
+    """The list follows from the settings."""
+    assert server_with(*BARE).options()["Tus-Extension"].split(",") == ["creation", "creation-with-upload"]
 
 
 @pytest.mark.rule("T37", "T7", "T10", "T6")
@@ -88,7 +102,7 @@ def test_options_is_a_preflight(server: Server) -> None:
 @pytest.mark.rule("T130", "T90", "T128")
 def test_checksum_switched_off(server_with: StartServer) -> None:
     """Without the checksum extension nothing is announced, and a checksum is refused rather than ignored."""
-    server = server_with("--no-checksum")
+    server = server_with(*BARE)
     assert "checksum" not in server.options().listed("Tus-Extension")
     assert "Tus-Checksum-Algorithm" not in server.options()
     path = server.new(3)
@@ -99,7 +113,7 @@ def test_checksum_switched_off(server_with: StartServer) -> None:
 @pytest.mark.rule("T130", "T128")
 def test_termination_switched_off(server_with: StartServer) -> None:
     """Without the termination extension DELETE is 405 and deletes nothing."""
-    server = server_with("--no-termination")
+    server = server_with(*BARE)
     assert "termination" not in server.options().listed("Tus-Extension")
     path = server.new(3)
     answer = server.delete(path)
@@ -111,7 +125,7 @@ def test_termination_switched_off(server_with: StartServer) -> None:
 @pytest.mark.rule("T130", "T62", "T128")
 def test_deferred_length_switched_off(server_with: StartServer) -> None:
     """Without the creation-defer-length extension a creation has to know its length."""
-    server = server_with("--no-creation-defer-length")
+    server = server_with(*BARE)
     assert "creation-defer-length" not in server.options().listed("Tus-Extension")
     assert server.create(None, {"Upload-Defer-Length": "1"}).status == 501
 
@@ -119,7 +133,7 @@ def test_deferred_length_switched_off(server_with: StartServer) -> None:
 @pytest.mark.rule("T130", "T128")
 def test_concatenation_switched_off(server_with: StartServer) -> None:
     """Without the concatenation extension neither partial nor final uploads are created."""
-    server = server_with("--no-concatenation")
+    server = server_with(*BARE)
     assert not {"concatenation", "concatenation-unfinished"} & server.options().listed("Tus-Extension")
     for concat in ("partial", f"final;{server.files}AAAAAAAAAAAAAAAAAAAAAA"):
         answer = server.ask("POST", server.files, {**TUS, "Upload-Concat": concat, "Upload-Length": "3"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -14,6 +15,7 @@ UNKNOWN = "AAAAAAAAAAAAAAAAAAAAAA"
 SIZES = [1, 1000, 64 << 10, (64 << 10) + 1, (256 << 10) + 1, MIB, 3 * MIB + 17]
 
 
+@cache
 def pattern(size: int) -> bytes:
     """Bytes in which no two places look alike."""
     return b"".join(number.to_bytes(4, "big") for number in range(size // 4 + 1))[:size]
@@ -143,39 +145,36 @@ def test_what_arrived_of_a_chunked_body_is_kept(server: Server) -> None:
 
 @pytest.mark.rule("T29")
 @pytest.mark.parametrize("length", [1000, MIB])
-def test_a_silent_client_is_ended(server_with: StartServer, length: int) -> None:
+def test_a_silent_client_is_ended(impatient: Server, length: int) -> None:
     """After the idle time the bytes are kept, and the client is told that it may go on, elsewhere."""
-    server = server_with("--idle-timeout", "500ms")
-    path = server.new(length)
-    wire = server.connect()
+    path = impatient.new(length)
+    wire = impatient.connect()
     wire.begin_patch(path, 0, length, b"abc")
     answer = wire.answer()
     assert (answer.status, answer.code, answer["Connection"]) == (423, "ERR_READ_TIMEOUT", "close")
     assert int(answer["Retry-After"]) >= 0
-    assert server.offset(path) == 3
+    assert impatient.offset(path) == 3
 
 
 @pytest.mark.slow
 @pytest.mark.rule("T29", "T46")
 @pytest.mark.parametrize("length", [1000, MIB])
-def test_the_connection_of_a_silent_client_is_closed(server_with: StartServer, length: int) -> None:
+def test_the_connection_of_a_silent_client_is_closed(impatient: Server, length: int) -> None:
     """The server waits a moment for the rest of a body that it ended, so that the answer is read, then closes."""
-    server = server_with("--idle-timeout", "500ms")
-    with Wire((server.host, server.port), patience=15) as wire:
-        wire.begin_patch(server.new(length), 0, length, b"abc")
+    with Wire((impatient.host, impatient.port), patience=15) as wire:
+        wire.begin_patch(impatient.new(length), 0, length, b"abc")
         assert wire.answer().status == 423
         assert wire.is_closed()
 
 
 @pytest.mark.rule("T29", "T30")
-def test_a_silent_chunked_client_is_ended(server_with: StartServer) -> None:
+def test_a_silent_chunked_client_is_ended(impatient: Server) -> None:
     """The same holds for a body without Content-Length."""
-    server = server_with("--idle-timeout", "500ms")
-    path = server.new(1000)
-    wire = server.connect()
+    path = impatient.new(1000)
+    wire = impatient.connect()
     wire.begin("PATCH", path, {**patch_fields(0), "Transfer-Encoding": "chunked"}, b"3\r\nabc\r\n10\r\nde")
     assert wire.answer().code == "ERR_READ_TIMEOUT"
-    assert server.offset(path) == 5
+    assert impatient.offset(path) == 5
 
 
 @pytest.mark.rule("T31")
