@@ -12,8 +12,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from aiohttp import web
 
@@ -25,8 +23,16 @@ from tusd_py.errors import StartError, TusError
 from tusd_py.hooks.events import Listeners
 from tusd_py.locks.memory import MemoryLocks
 from tusd_py.metrics import Metrics
-from tusd_py.policies import connection_limits, cors_of, limits_of, load_certificate, tls_context
-from tusd_py.process import loop_factory, notify, raise_open_file_limit
+from tusd_py.policies import (
+    connection_limits,
+    cors_of,
+    limits_of,
+    load_certificate,
+    logs_requests,
+    reloaded,
+    tls_context,
+)
+from tusd_py.process import loop_factory, notify, raise_open_file_limit, reason_of, remove_old_socket
 from tusd_py.records.sqlite import SqliteRecords
 from tusd_py.storage.body import Chunks
 from tusd_py.storage.local import Durability, LocalStorage
@@ -89,7 +95,7 @@ class Server:
         self.locks = MemoryLocks()
         self._listeners = Listeners(metrics, metrics.hear)
         self.uploads = self._make_service()
-        self._request_log = _request_log(settings)
+        self._request_log = logs.RequestLog(sys.stderr, settings.log_format, on=logs_requests(settings))
         self.tls = tls_context(settings)
         self.handler = self._make_handler()
         self.edge: EdgeServer
@@ -104,16 +110,27 @@ class Server:
         """Everything in its order: the folder's lock first, the listening sockets last. Raises StartError."""
         data = DataFolder(settings.upload_dir)
         metrics = Metrics()
-        server = cls(settings, data, await Database.open(data.database, metrics), metrics)
-        metrics.observe(
-            open_connections=lambda: server.connections.open,
-            receiving=lambda: len(server.uploads.writers),
-            free_bytes=server.storage.free,
-        )
-        await server._listen()
-        await server.uploads.finisher.resume()
-        server._sweeping = asyncio.create_task(server._make_sweep(), name="sweep")
+        database = await Database.open(data.database, metrics)
+        try:
+            server = cls(settings, data, database, metrics)
+            await server._begin()
+        except BaseException as error:
+            await database.close()  # its threads would keep the process alive
+            data.close()
+            if isinstance(error, OSError):
+                raise StartError(f"{error.filename or data.path} cannot be used: {reason_of(error)}.") from error
+            raise
         return server
+
+    async def _begin(self) -> None:
+        self.metrics.observe(
+            open_connections=lambda: self.connections.open,
+            receiving=lambda: len(self.uploads.writers),
+            free_bytes=self.storage.free,
+        )
+        await self._listen()
+        await self.uploads.finisher.resume()
+        self._sweeping = asyncio.create_task(self._make_sweep(), name="sweep")
 
     def greeting(self) -> Sequence[str]:
         """What is printed at the start; the last line is what tusd prints, and what scripts wait for."""
@@ -123,15 +140,20 @@ class Server:
         return [*lines, f"You can now upload files to: {self.address}{self.settings.base_path}"]
 
     def reload(self, settings: Settings) -> None:
-        """Take over what can change while running: certificates, limits, CORS, retention, tokens, log level."""
+        """Take over what can change while running (policies.RELOADABLE); the rest is named in the log and stays as it
+        was. Raises ConfigError and has then changed nothing."""
+        settings, waiting = reloaded(self.settings, settings)
+        if self.tls is not None:
+            load_certificate(self.tls, settings)  # first, since it may fail
         self.settings = settings
         self.uploads.limits = limits_of(settings, self.storage)
         self.uploads.reserve = settings.free_space_reserve
         self.handler.cors = cors_of(settings)
         self.connections.limits = connection_limits(settings)
         logging.getLogger().setLevel(settings.log_level.upper())
-        if self.tls is not None and settings.tls_certificate is not None:
-            load_certificate(self.tls, settings)
+        self._request_log.on = logs_requests(settings)
+        if waiting:
+            log.warning("restart-needed", extra={"settings": ",".join(waiting)})
 
     async def stop(self) -> int:
         """No new connections; bodies are ended, what came is kept and answered; all within shutdown_timeout."""
@@ -148,6 +170,8 @@ class Server:
     async def _stop(self, patience: float) -> None:
         for listener in self._listeners_open:
             listener.close()
+        if self.settings.unix_socket is not None:
+            self.settings.unix_socket.unlink(missing_ok=True)
         self.uploads.stop()
         self.edge.pre_shutdown()
         await self.edge.shutdown(patience * 0.4)  # aiohttp waits so long twice: for handlers, then for their end
@@ -271,7 +295,7 @@ class Server:
         settings, loop = self.settings, asyncio.get_running_loop()
         try:
             if settings.unix_socket is not None:
-                _remove_old_socket(settings.unix_socket)
+                remove_old_socket(settings.unix_socket)
                 path = str(settings.unix_socket)
                 server = await loop.create_unix_server(self.edge, path, ssl=self.tls, backlog=BACKLOG)
                 self.address = f"unix:{path}:"
@@ -281,7 +305,7 @@ class Server:
                 )
                 self.address = f"{'https' if self.tls else 'http'}://{spelt(server.sockets[0])}"
         except OSError as error:
-            raise StartError(f"Cannot listen on {_wanted(settings)}: {error.strerror or error}.") from error
+            raise StartError(f"Cannot listen on {_wanted(settings)}: {reason_of(error)}.") from error
         self._listeners_open.append(server)
 
     async def _listen_for_operators(self) -> None:
@@ -295,7 +319,7 @@ class Server:
             await web.TCPSite(private, wanted.host, wanted.port).start()
         except OSError as error:
             raise StartError(
-                f"Cannot listen on {wanted.host}:{wanted.port} for metrics: {error.strerror or error}; "
+                f"Cannot listen on {wanted.host}:{wanted.port} for metrics: {reason_of(error)}; "
                 "choose another --ops-listen, or 'off'."
             ) from error
         host, port, *_ = private.addresses[0]
@@ -317,7 +341,7 @@ class Server:
 
 
 class Signals:
-    """SIGTERM and SIGINT stop the server, a second one ends it at once; SIGHUP reads settings and certificates again."""
+    """SIGTERM and SIGINT stop the server, a second one ends it at once; SIGHUP reads the settings again."""
 
     def __init__(self, server: Server, reload: Callable[[], Settings]) -> None:
         self.stopped = asyncio.Event()
@@ -355,21 +379,6 @@ def health_application() -> web.Application:
     return application
 
 
-@dataclass(frozen=True, slots=True)
-class _NoLog:
-    def line(
-        self, method: str, path: str, status: int, seconds: float, received: int, sent: int, peer: str, request_id: str
-    ) -> None: ...
-
-    def close(self) -> None: ...
-
-
-def _request_log(settings: Settings) -> logs.RequestLog | _NoLog:
-    if settings.log_level in ("warning", "error"):
-        return _NoLog()
-    return logs.RequestLog(sys.stderr, settings.log_format)
-
-
 def spelt(listener: socket.socket) -> str:
     host, port, *_ = listener.getsockname()
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -377,11 +386,3 @@ def spelt(listener: socket.socket) -> str:
 
 def _wanted(settings: Settings) -> str:
     return str(settings.unix_socket) if settings.unix_socket is not None else f"{settings.host}:{settings.port}"
-
-
-def _remove_old_socket(path: Path) -> None:
-    """A socket that a dead server left is removed; anything else in its place is not ours."""
-    if path.is_socket():
-        path.unlink()
-    elif path.exists():
-        raise StartError(f"{path} exists and is not a socket; remove it, or choose another --unix-socket.")

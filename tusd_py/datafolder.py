@@ -20,7 +20,7 @@ class DataFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)  # whoever can list it knows the URLs of all uploads
             self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StartError(f"The upload folder {path} cannot be used: {error.strerror}.") from error
@@ -31,6 +31,9 @@ class DataFolder:
             raise StartError(
                 f"Another server already uses the upload folder {path}; stop it, or choose another --upload-dir."
             ) from None
+        except OSError as error:
+            os.close(self._lock)
+            raise StartError(f"The upload folder {path} cannot be locked: {error.strerror}.") from error
 
     @property
     def database(self) -> Path:

@@ -108,10 +108,12 @@ class RequestLog:
     """One line a request, cheap enough for the hot path: held in memory, written every 0.2 s or 64 KiB, in their order.
 
     Called on the event loop only. Nobody waits for whoever reads the log: a pipe takes what fits, the rest is tried
-    again by the timer, and beyond 1 MiB lines are dropped, counted in `dropped` and told of once there is room.
+    again by the timer, and beyond 1 MiB lines are dropped, counted in `dropped` and told of once there is room. While
+    it is not `on`, nothing is noted.
     """
 
-    def __init__(self, stream: TextIO, format: Format) -> None:
+    def __init__(self, stream: TextIO, format: Format, *, on: bool = True) -> None:
+        self.on = on
         self.dropped = 0
         self._told = 0
         self._outlet = _Outlet(stream.fileno())
@@ -129,6 +131,8 @@ class RequestLog:
         self, method: str, path: str, status: int, seconds: float, received: int, sent: int, peer: str, request_id: str
     ) -> None:
         """Note an answered request: the `seconds` it took and the bytes of bodies `received` and `sent`."""
+        if not self.on:
+            return
         if self._held > HOLD_AT_MOST:
             self.dropped += 1
             return

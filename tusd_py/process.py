@@ -1,4 +1,4 @@
-"""The process itself: its event loop, its limits, and what it tells systemd."""
+"""The process itself: its event loop, its limits, its socket's place, and what it tells systemd."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import resource
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-from tusd_py.errors import ConfigError
+from tusd_py.errors import ConfigError, StartError
 
 log = logging.getLogger("tusd_py")
 
@@ -48,3 +49,23 @@ def notify(state: str) -> None:
             speaker.sendto(state.encode(), address)
         except OSError as error:
             log.warning("notify-failed", extra={"error": str(error)})
+
+
+def reason_of(error: OSError) -> str:
+    """The system's words; asyncio wraps them into a sentence that names the address once more."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+
+
+def remove_old_socket(path: Path) -> None:
+    """A socket that a dead server left is removed; anything else in its place is not ours."""
+    if path.is_socket():
+        if _is_answered(path):
+            raise StartError(f"Another server listens on {path}; stop it, or choose another --unix-socket.")
+        path.unlink()
+    elif path.exists():
+        raise StartError(f"{path} exists and is not a socket; remove it, or choose another --unix-socket.")
+
+
+def _is_answered(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as caller:
+        return caller.connect_ex(str(path)) == 0
