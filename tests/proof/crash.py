@@ -1,0 +1,124 @@
+"""Kill the server under six writers, start it again on the same folder and compare every acknowledged byte.
+
+    python -m tests.proof.crash --rounds 1000
+    python -m tests.proof.crash --seed 17 --rounds 3
+
+What the writers do follows from the seed; where in it the server dies is up to the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.acceptance.server import Server
+from tests.acceptance.wire import patch_fields
+from tests.proof.ledger import Fate, Ledger, Sent
+from tests.proof.writers import Writer
+
+WRITERS = 6
+LONGEST = 1.5  # seconds that the writers have at most
+POLITELY = 0.1  # how often the server is asked to stop, not killed
+MOST_CARRIED = 60  # uploads that go into the next round
+
+
+class Crash:
+    """Rounds of crashes on one folder."""
+
+    def __init__(self, server: Server, seed: str) -> None:
+        self._server = server
+        self._seed = seed
+        self._random = random.Random(seed)
+        self._ledger = Ledger(server)
+        self.acts = 0
+        self.compared = 0
+
+    def round(self, number: int) -> None:
+        """Write, die, come back, settle; then some uploads are finished or terminated, the others go on next time."""
+        writers = self._writers(f"{self._seed}/{number}")
+        with ThreadPoolExecutor(WRITERS) as threads:
+            runs = [threads.submit(writer.run) for writer in writers]
+            threading.Event().wait(self._random.uniform(0.02, LONGEST))
+            self._end()
+        for run in runs:
+            run.result()
+        self.acts += sum(writer.acts for writer in writers)
+        self._server.restart()
+        self.compared += len(self._ledger.entries)
+        self._ledger.settle()
+        self._go_on()
+        self._ledger.settle()
+        assert not self._server.trouble, self._server.trouble
+
+    def _writers(self, seed: str) -> list[Writer]:
+        open_ones = [sent for sent in self._ledger.entries if sent.concat is None and sent.length != sent.acknowledged]
+        return [Writer(self._ledger, f"{seed}/{one}", open_ones[one::WRITERS]) for one in range(WRITERS)]
+
+    def _end(self) -> None:
+        if self._random.random() < POLITELY:
+            status = self._server.terminate()
+            assert status == 0, f"stopped with {status}"
+        else:
+            self._server.kill()
+
+    def _go_on(self) -> None:
+        for place, sent in enumerate(list(self._ledger.entries)):
+            choice = self._random.random()
+            if choice < 0.6 or place > MOST_CARRIED:
+                self._terminate(sent)
+            elif choice < 0.75:
+                self._finish(sent)
+
+    def _finish(self, sent: Sent) -> None:
+        """Whatever has happened to it, the rest can be sent."""
+        if sent.length == sent.acknowledged:
+            return
+        assert sent.path is not None
+        fields = {**patch_fields(sent.acknowledged), "Upload-Length": None if sent.length else str(len(sent.data))}
+        sent.expect(len(sent.data))
+        answer = self._server.ask("PATCH", sent.path, fields, sent.data[sent.acknowledged :])
+        assert answer.status == 204, answer
+        sent.acknowledge(answer.offset)
+
+    def _terminate(self, sent: Sent) -> None:
+        assert sent.path is not None
+        answer = self._server.delete(sent.path)
+        assert answer.status == 204, answer
+        sent.fate = Fate.GONE
+
+
+def crash(rounds: int, seed: str, *options: str, folder: Path | None = None) -> Crash:
+    """So many rounds; a broken promise is an AssertionError that names the seed. The folder of a failure stays."""
+    server = Server(*options, folder=folder)
+    crashes = Crash(server, seed)
+    for number in range(rounds):
+        try:
+            crashes.round(number)
+        except BaseException as error:
+            server.kill()
+            error.add_note(f"seed {seed}, round {number}, {' '.join(options)}; the folder: {server.folder}")
+            raise
+    server.remove()
+    return crashes
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.proof.crash", description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seed", default=str(time.time_ns() % 1_000_000), help="to play the same again")
+    parser.add_argument("--durability", default="finish", choices=("finish", "always", "os"))
+    parser.add_argument("--folder", type=Path, help="an empty data folder, on the file system in question")
+    chosen = parser.parse_args(arguments)
+    print(f"seed {chosen.seed}", flush=True)
+    done = crash(chosen.rounds, chosen.seed, "--durability", chosen.durability, folder=chosen.folder)
+    print(f"{chosen.rounds} rounds, {done.acts} acts of the writers, {done.compared} uploads compared: nothing lost")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
