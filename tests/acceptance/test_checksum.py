@@ -169,3 +169,31 @@ def test_a_mismatch_on_the_last_chunk_does_not_finish(server: Server) -> None:
     assert server.get(path).status == 404
     assert server.patch(path, 0, b"abc", checksum("md5", b"abc")).offset == 3
     assert server.get(path).body == b"abc"
+
+
+@pytest.mark.slow
+@pytest.mark.rule("T84", "T87")
+def test_a_large_mismatch(server: Server) -> None:
+    """A chunk so large that the disk has synced parts of it already can still be taken back."""
+    data = b"a" * (150 * MIB)
+    path = server.new(len(data) + 5, body=b"start")
+    assert server.patch(path, 5, data, checksum("sha1", b"b")).status == 460
+    assert server.offset(path) == 5
+    assert server.patch(path, 5, data, checksum("sha1", data)).offset == len(data) + 5
+
+
+@pytest.mark.slow
+@pytest.mark.rule("T84", "T87")
+def test_a_slow_mismatch(server: Server) -> None:
+    """A chunk that pauses so long that what came is synced can still be taken back."""
+    data = b"a" * (4 * MIB)
+    path = server.new(len(data) + 5, body=b"start")
+    wire = server.connect()
+    fields = {**patch_fields(5), **checksum("sha1", b"b"), "Content-Length": str(len(data))}
+    wire.begin("PATCH", path, fields, data[: 3 * MIB])
+    assert wire.is_silent(4)
+    assert server.offset(path) == 5
+    wire.send_regardless(data[3 * MIB :])
+    assert wire.answer().status in (423, 460)
+    assert server.offset(path) == 5
+    assert server.patch(path, 5, data, checksum("sha1", data)).offset == len(data) + 5
