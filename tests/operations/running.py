@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import ssl
@@ -18,6 +19,7 @@ from tests.acceptance.server import ROOT, Server
 from tests.acceptance.wire import Address, Wire, eventually
 
 MIB = 1 << 20
+RELOADED = re.compile(r"^\S+ (INFO reloaded|ERROR reload-failed .*)\n", re.MULTILINE)
 REFUSAL_PATIENCE = 20.0  # seconds; a start that fails must not hang
 
 
@@ -122,14 +124,11 @@ class TlsWire(Wire):
         self._socket = context.wrap_socket(self._socket, server_hostname="127.0.0.1")
 
 
-def reload(server: Server) -> str:
-    """SIGHUP; returns what the log says when it is done."""
+def reload(server: Server, *, fails: bool = False) -> str:
+    """SIGHUP; returns what is logged until it is done."""
     before = len(server.log)
     os.kill(server.pid, signal.SIGHUP)
-
-    def done() -> bool:
-        news = server.log[before:]
-        return any(f" {said}" in news and news.endswith("\n") for said in ("INFO reloaded", "ERROR reload-failed"))
-
-    eventually(done, "the reload is logged")
-    return server.log[before:]
+    eventually(lambda: RELOADED.search(server.log, before) is not None, "the reload is logged")
+    news = server.log[before:]
+    assert (" ERROR reload-failed " in news) == fails
+    return news

@@ -1,0 +1,122 @@
+"""Stopping: SIGTERM ends what runs, keeps what came and tells its clients; nothing waits for a silent one."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import signal
+import time
+
+import pytest
+
+from tests.acceptance.server import Server
+from tests.acceptance.wire import Wire, chunked, eventually, patch_fields
+from tests.conftest import StartServer
+from tests.operations.running import MIB
+
+SMALL = 1000
+SPLICED = 600 << 10  # 600 KiB sent of far more: the zero-copy way
+
+
+def stopping(server: Server) -> None:
+    """SIGTERM, and wait until it has been heard."""
+    os.kill(server.pid, signal.SIGTERM)
+    eventually(lambda: "stopping signal=SIGTERM" in server.log, "the signal is logged")
+
+
+def ended(wire: Wire) -> None:
+    """The request on it hears that the server stops, and the connection is closed."""
+    answer = wire.answer("PATCH")
+    assert (answer.status, answer.code) == (503, "ERR_SERVER_SHUTDOWN")
+    assert int(answer["Retry-After"]) > 0
+    assert answer["Connection"] == "close"
+    wire.stop_sending()
+    assert wire.is_closed()
+
+
+@pytest.mark.rule("T28")
+def test_bodies_are_ended_and_kept(start_server: StartServer) -> None:
+    """Bodies on all three ways end at once with 503; after the restart HEAD tells every byte that had come."""
+    server = start_server()
+    small, spliced, pieces, verified = (server.new(64 * MIB) for _ in range(4))
+    digest = base64.b64encode(hashlib.sha1(bytes(8 * MIB)).digest()).decode()
+    wires = [server.connect() for _ in range(4)]
+    wires[0].begin_patch(small, 0, 20_000, b"x" * SMALL)
+    wires[1].begin_patch(spliced, 0, 8 * MIB, b"y" * SPLICED)
+    wires[2].begin("PATCH", pieces, {**patch_fields(0), "Transfer-Encoding": "chunked"}, chunked(b"z" * SMALL, end=b""))
+    checksum = {"Upload-Checksum": f"sha1 {digest}", "Content-Length": str(8 * MIB)}
+    wires[3].begin("PATCH", verified, {**patch_fields(0), **checksum}, bytes(2 * MIB))
+    for target, came in ((small, SMALL), (spliced, SPLICED), (pieces, SMALL)):
+        server.until_offset(target, came)
+    file = server.folder / "uploads" / verified.rpartition("/")[2]
+    eventually(lambda: file.stat().st_size == 2 * MIB, "the checksummed bytes are written")
+    idle = server.connect()
+    idle.options()
+    began = time.monotonic()
+    stopping(server)
+    for wire in wires:
+        ended(wire)
+    assert idle.is_closed()
+    assert server.wait() == 0
+    assert time.monotonic() - began < 8
+    server.restart()
+    assert [server.offset(target) for target in (small, spliced, pieces, verified)] == [SMALL, SPLICED, SMALL, 0]
+    assert server.patch(spliced, SPLICED, b"y" * SMALL).offset == SPLICED + SMALL
+
+
+def test_no_new_connections(start_server: StartServer) -> None:
+    """While the last body is still being answered, nobody else is let in; its client may be slow to read that."""
+    server = start_server()
+    path = server.new(64 * MIB)
+    wire = server.connect()
+    wire.begin_patch(path, 0, 32 * MIB, bytes(SPLICED))
+    server.until_offset(path, SPLICED)
+    stopping(server)
+    ended_at = wire.answer("PATCH")
+    assert ended_at.status == 503
+    with pytest.raises(ConnectionError):
+        server.options()
+    wire.close()
+    assert server.wait() == 0
+    assert not (server.folder / "control.sock").exists()
+
+
+def test_a_client_that_reads_nothing_does_not_hold_it(start_server: StartServer) -> None:
+    """A download whose client has stopped reading is cut within shutdown_timeout."""
+    server = start_server("--shutdown-timeout", "1s")
+    path = server.new(32 * MIB, body=bytes(32 * MIB))
+    wire = server.connect()
+    wire.begin("GET", path)
+    began = time.monotonic()
+    stopping(server)
+    server.wait()
+    assert time.monotonic() - began < 3
+
+
+def test_a_second_signal_ends_at_once(start_server: StartServer) -> None:
+    """Whoever cannot wait for shutdown_timeout presses twice; what came is kept all the same."""
+    server = start_server("--shutdown-timeout", "30s")
+    path = server.new(64 * MIB, body=bytes(32 * MIB))
+    wire = server.connect()
+    wire.begin_patch(path, 32 * MIB, 16 * MIB, bytes(SPLICED))
+    server.until_offset(path, 32 * MIB + SPLICED)
+    done = server.new(32 * MIB, body=bytes(32 * MIB))
+    reader = server.connect()
+    reader.begin("GET", done)  # and reads nothing
+    stopping(server)
+    assert wire.answer("PATCH").status == 503
+    began = time.monotonic()
+    os.kill(server.pid, signal.SIGINT)
+    assert server.wait() == 1
+    assert time.monotonic() - began < 1
+    server.restart()
+    assert server.offset(path) == 32 * MIB + SPLICED
+
+
+def test_control_c(start_server: StartServer) -> None:
+    """SIGINT stops as politely as SIGTERM."""
+    server = start_server()
+    os.kill(server.pid, signal.SIGINT)
+    assert server.wait() == 0
+    assert "stopping signal=SIGINT" in server.log
