@@ -145,6 +145,7 @@ class Stream:
             self.moved += written
             if written < len(piece):
                 self._end(Ending.FULL)
+                break  # a byte that is held back belongs behind those that did not fit
         return self.moved - start
 
     # The pieces of it

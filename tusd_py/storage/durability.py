@@ -10,6 +10,7 @@ machine crash an unfinished file falls back to `synced`. Finished uploads were s
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import time
@@ -34,6 +35,7 @@ TICK = 0.2  # seconds between two looks at what is being written
 INSTANT_SYNC = 0.00005  # seconds: below, a thread hop costs more than the sync
 SLOW_SYNC = 0.0002  # seconds: from here on several threads sync a batch faster than one
 BATCH_THREADS = 8
+UNTRIED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES)  # from open, before a sync: nothing is lost
 
 
 class Handle(NamedTuple):
@@ -63,7 +65,7 @@ def sync_file(name: str, folder: int, open_already: int | None = None) -> None:
     if open_already is not None:
         os.fdatasync(open_already)
         return
-    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     try:
         os.fdatasync(fd)
     finally:
@@ -79,8 +81,8 @@ class _Waiting(NamedTuple):
 class GroupSync:
     """Syncs small files in batches: whatever waits goes into one hop, and the folder is synced once for all of them.
 
-    Where a sync takes no longer than a system call (tmpfs, a disk whose cache survives), the hop into a thread would cost
-    many times that, so there it is done at once; LoopGuard sends it back to the threads when that proves wrong.
+    Where a sync takes no longer than a system call (tmpfs, a disk whose cache survives), the hop into a thread would
+    cost many times that, so there it is done at once; LoopGuard sends it back to the threads when that proves wrong.
     """
 
     def __init__(self, folder: int, instruments: Instruments, guard: LoopGuard) -> None:
@@ -203,6 +205,7 @@ class BackgroundSync:
         self._damaged = damaged
         self._watches: dict[str, _Watch] = {}
         self._task: asyncio.Task[None] | None = None
+        self._rounds: set[asyncio.Task[None]] = set()  # syncs on their way
 
     def writing(self, id: str, start: int, synced: int, body: Body, keep: Keep) -> None:
         """A body begins to arrive."""
@@ -224,6 +227,12 @@ class BackgroundSync:
             self._watches[id] = _Watch(keep, synced, offset, None, offset, time.monotonic())
             self._start()
 
+    def rewound(self, id: str, at: int) -> None:
+        """The bytes from `at` on are taken back (law 1b)."""
+        watch = self._watches.get(id)
+        if watch is not None:
+            watch.offset = at
+
     def forget(self, id: str) -> None:
         """It is finished, deleted or damaged."""
         self._watches.pop(id, None)
@@ -233,6 +242,8 @@ class BackgroundSync:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        if self._rounds:
+            await asyncio.wait(self._rounds)  # their threads use the folder (law 10)
         await asyncio.gather(*(self._sync(id, watch) for id, watch in list(self._watches.items())))
 
     def _start(self) -> None:
@@ -240,7 +251,6 @@ class BackgroundSync:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="background-sync")
 
     async def _run(self) -> None:
-        rounds: set[asyncio.Task[None]] = set()
         while self._watches:
             await asyncio.sleep(TICK)
             now = time.monotonic()
@@ -248,8 +258,8 @@ class BackgroundSync:
                 watch.look(now)
                 if watch.due(now) and not watch.syncing:
                     task = asyncio.create_task(self._sync(id, watch))
-                    rounds.add(task)
-                    task.add_done_callback(rounds.discard)
+                    self._rounds.add(task)
+                    task.add_done_callback(self._rounds.discard)
                 elif watch.body is None and watch.synced >= watch.offset:
                     self._watches.pop(id)
 
@@ -265,7 +275,10 @@ class BackgroundSync:
             watch.synced = offset
         except FileNotFoundError:
             self.forget(id)
-        except OSError:
+        except OSError as error:
+            if error.errno in UNTRIED:
+                self._instruments.background_failed("sync")
+                return
             log.exception("sync-failed", extra={"id": id})
             self.forget(id)
             self._damaged(id)

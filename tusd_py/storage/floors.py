@@ -38,21 +38,37 @@ class Floors:
 
     def lift(self, id: str) -> None:
         if id in self.known:
-            os.unlink(id + SUFFIX, dir_fd=self._folder)
+            self._remove(id + SUFFIX)
             del self.known[id]
 
     def _read_left_over(self) -> None:
         with os.scandir(self._folder) as entries:
-            names = [entry.name for entry in entries if entry.name.endswith(SUFFIX)]
+            names = {entry.name for entry in entries}
         for name in names:
-            id = name.removesuffix(SUFFIX)
-            if is_id(id):
+            id, _, kind = name.partition(".")
+            if not is_id(id):
+                continue
+            if f".{kind}" == f"{SUFFIX}.new" or (f".{kind}" == SUFFIX and id not in names):
+                self._remove(name)  # half made, or of an upload that is gone
+            elif f".{kind}" == SUFFIX:
                 self.known[id] = self._read(name)
 
     def _read(self, name: str) -> int:
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._folder)
+        """0, so that nothing of the upload is trusted, if it is not one of ours."""
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._folder)
+        except OSError:
+            return 0
         try:
             text = os.read(fd, 32)
+        except OSError:
+            return 0
         finally:
             os.close(fd)
-        return int(text) if text.strip().isdigit() else 0  # not ours: nothing of that upload is trusted
+        return int(text) if text.strip().isdigit() else 0
+
+    def _remove(self, name: str) -> None:
+        try:
+            os.unlink(name, dir_fd=self._folder)
+        except (FileNotFoundError, IsADirectoryError):
+            return  # somebody was quicker, or put something of theirs in its place

@@ -7,33 +7,33 @@ takes back, is told in durability.py; how an unverified chunk is kept from count
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
-from tusd_py.errors import StorageFull, TusError, Unavailable, UploadFailed
+from tusd_py.errors import Unavailable, UploadFailed
 from tusd_py.instruments import Instruments
+from tusd_py.storage import copying
 from tusd_py.storage.base import Body, Extent, Keep
-from tusd_py.storage.body import NO_SPACE, LoopGuard
-from tusd_py.storage.durability import BackgroundSync, GroupSync, Handle, boot_id, sync_file
+from tusd_py.storage.body import LoopGuard
+from tusd_py.storage.durability import UNTRIED, BackgroundSync, GroupSync, Handle, boot_id, sync_file
 from tusd_py.storage.floors import Floors
+from tusd_py.storage.foreign import LOST, mapped, ours
 from tusd_py.threads import Pool
 from tusd_py.upload import State, Upload, is_id
 
 log = logging.getLogger("tusd_py.storage")
 
 READ_BLOCK = 256 << 10  # 256 KiB
-COPY_BLOCK = 256 << 20  # 256 MiB a hop: a descriptor is not needed by anybody else meanwhile
 GROUP_BYTES = 1 << 20  # files up to 1 MiB join the group sync, larger ones have a pool of their own
 FREE_FOR = 0.2  # seconds that an answer about free space is good for
 MOST_AT_HAND = 256  # descriptors kept open between two steps of a request
-LOST = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
 
 class Durability(StrEnum):
@@ -44,31 +44,9 @@ class Durability(StrEnum):
     OS = "os"  # the operating system writes when it likes
 
 
-class _Mapped:
-    """`with _mapped:` foreign exceptions stop here (law 7)."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, OSError):
-            raise _ours(error) from error
-
-
-_mapped = _Mapped()
-
-
-def _ours(error: OSError) -> TusError:
-    if error.errno in LOST:
-        return UploadFailed()
-    if error.errno in NO_SPACE:
-        return StorageFull()
-    return Unavailable()
-
-
 class _Attempt:
     kept = False
+    acknowledge: Callable[[], Awaitable[None]] | None = None  # what waits for the verdict
 
     def keep(self) -> None:
         self.kept = True
@@ -99,7 +77,7 @@ class LocalStorage:
         self._boot = boot or boot_id()
         self._new_handle = str(Handle(self._boot, 0))
         self._floors = Floors(self._folder)
-        self._attempts: set[str] = set()  # ids with an unverified chunk on its way
+        self._attempts: dict[str, _Attempt] = {}  # by id: an unverified chunk is on its way
         self._group = GroupSync(self._folder, instruments, self.guard)
         self._background = BackgroundSync(
             self._folder, self._boot, sync_pool, instruments, self._floors.known, self._set_aside
@@ -115,7 +93,7 @@ class LocalStorage:
         """Bytes that the file system still has for us, as it was at most a moment ago."""
         now = time.monotonic()
         if now - self._free_at > FREE_FOR:
-            with _mapped:
+            with mapped:
                 room = os.fstatvfs(self._folder)
             self._free, self._free_at = room.f_bavail * room.f_frsize, now
         return self._free
@@ -123,7 +101,7 @@ class LocalStorage:
     # Storage
 
     async def create(self, upload: Upload, *, bytes_follow: bool = False) -> Upload:
-        with _mapped:
+        with mapped:
             fd = self._open_new(upload.id)
         self._hand_on(upload.id, fd, wanted=bytes_follow)
         return upload.kept_as(self._new_handle)
@@ -137,7 +115,7 @@ class LocalStorage:
         return await self._bytes.run(self._extent, upload)
 
     async def append(self, upload: Upload, at: int, body: Body, keep: Keep) -> int:
-        with _mapped:
+        with mapped:
             fd = self._at_hand.pop(upload.id, None)
             if fd is None:
                 fd = self._open_at(upload, at)
@@ -147,7 +125,7 @@ class LocalStorage:
             except BaseException:
                 os.close(fd)
                 raise
-        self._hand_on(upload.id, fd, wanted=offset == upload.length and self._joins_group(upload))
+        self._hand_on(upload.id, fd, wanted=offset == upload.length and self._syncs_next(upload))
         return offset
 
     async def finish(self, upload: Upload) -> None:
@@ -159,7 +137,7 @@ class LocalStorage:
         fd = self.open(upload)
         try:
             while start < stop:
-                with _mapped:
+                with mapped:
                     piece = await self._bytes.run(os.pread, fd, min(READ_BLOCK, stop - start), start)
                 if not piece:
                     raise UploadFailed
@@ -172,17 +150,21 @@ class LocalStorage:
         self._background.forget(upload.id)
         if (fd := self._at_hand.pop(upload.id, None)) is not None:
             os.close(fd)
-        with _mapped:
+        with mapped:
             await self._bytes.run(self._unlink, upload.id)
             self._floors.lift(upload.id)
 
     async def strays(self, before: float) -> AsyncIterator[str]:
-        for name in await self._bytes.run(self._older_than, before):
+        with mapped:
+            names = await self._bytes.run(self._older_than, before)
+        for name in names:
             yield name
 
     async def close(self) -> None:
         await self._background.close()
         self._group.close()
+        while self._at_hand:  # of requests that were cancelled
+            os.close(self._at_hand.popitem()[1])
         os.close(self._folder)
 
     # Rewindable, Openable, Joinable
@@ -190,20 +172,23 @@ class LocalStorage:
     @asynccontextmanager
     async def tentative(self, upload: Upload, at: int) -> AsyncIterator[_Attempt]:
         attempt = _Attempt()
-        with _mapped:
+        with mapped:
             self._floors.lay(upload.id, at)
-        self._attempts.add(upload.id)
+        self._attempts[upload.id] = attempt
         try:
             yield attempt
         finally:
-            self._attempts.discard(upload.id)
-            with _mapped:
+            del self._attempts[upload.id]
+            with mapped:
                 if not attempt.kept:
+                    self._background.rewound(upload.id, at)
                     await self._bytes.run(self._truncate, upload.id, at)
                 self._floors.lift(upload.id)
+        if attempt.kept and attempt.acknowledge is not None:
+            await attempt.acknowledge()
 
     def open(self, upload: Upload) -> int:
-        with _mapped:
+        with mapped:
             fd = os.open(upload.id, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._folder)
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 os.close(fd)
@@ -211,7 +196,7 @@ class LocalStorage:
         return fd
 
     async def join(self, upload: Upload, parts: Sequence[Upload]) -> int:
-        with _mapped:
+        with mapped:
             target = self._open_at(upload, 0)
             try:
                 size = 0
@@ -229,7 +214,7 @@ class LocalStorage:
         except FileNotFoundError:
             return self._missing(upload)
         except OSError as error:
-            raise _ours(error) from error
+            raise ours(error) from error
         if not stat.S_ISREG(found.st_mode):
             raise UploadFailed
         if upload.state is State.FINISHED:
@@ -303,8 +288,19 @@ class LocalStorage:
             self._background.left(upload.id, at + moved, Handle.parse(upload.handle).synced, keep)
         if self._durability is Durability.ALWAYS and moved:
             await self._make_durable(upload)
-            await keep(str(Handle(self._boot, at + moved)))
+            await self._acknowledge(upload.id, partial(keep, str(Handle(self._boot, at + moved))))
         return moved
+
+    async def _acknowledge(self, id: str, acknowledge: Callable[[], Awaitable[None]]) -> None:
+        """Record what is synced, or leave it to the verdict that is still to come (law 1b)."""
+        if (attempt := self._attempts.get(id)) is None:
+            await acknowledge()
+        else:
+            attempt.acknowledge = acknowledge
+
+    def _syncs_next(self, upload: Upload) -> bool:
+        """Whether a complete upload is synced by its open file as soon as it is finished."""
+        return self._joins_group(upload) and self._durability is not Durability.OS and upload.id not in self._attempts
 
     def _joins_group(self, upload: Upload) -> bool:
         return upload.length is not None and upload.length <= GROUP_BYTES
@@ -317,6 +313,8 @@ class LocalStorage:
             else:
                 await self._syncs.run(self._sync_with_entry, upload.id)
         except OSError as error:
+            if error.errno in UNTRIED:
+                raise Unavailable from error
             if error.errno not in LOST:
                 self._set_aside(upload.id)
             raise UploadFailed from error
@@ -339,7 +337,7 @@ class LocalStorage:
             done = 0
             while done < size:
                 done += await self._bytes.run(
-                    _copy_range, source, target, min(COPY_BLOCK, size - done), done, at + done
+                    copying.copy_range, source, target, min(copying.BLOCK, size - done), done, at + done
                 )
             return size
         finally:
@@ -373,21 +371,12 @@ class LocalStorage:
             return [
                 entry.name
                 for entry in entries
-                if is_id(entry.name)
-                and entry.is_file(follow_symlinks=False)
-                and entry.stat(follow_symlinks=False).st_mtime < before
+                if is_id(entry.name) and entry.is_file(follow_symlinks=False) and _touched(entry) < before
             ]
 
 
-def _copy_range(source: int, target: int, amount: int, at: int, to: int) -> int:
-    """Copy inside the kernel, by reference where the file system can; returns the bytes copied, at least one."""
+def _touched(entry: os.DirEntry[str]) -> float:
     try:
-        copied = os.copy_file_range(source, target, amount, at, to)
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise
-        os.lseek(target, to, os.SEEK_SET)
-        copied = os.sendfile(target, source, at, amount)
-    if copied == 0:
-        raise UploadFailed  # the source became shorter
-    return copied
+        return entry.stat(follow_symlinks=False).st_mtime
+    except FileNotFoundError:
+        return float("inf")  # deleted since the folder was read
