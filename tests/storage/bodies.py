@@ -22,7 +22,7 @@ class Script(Stream):
     def __init__(self, pool: Pool, *steps: Step, announced: int | None = None, guard: LoopGuard | None = None) -> None:
         super().__init__(pool, guard or LoopGuard())
         self.waits = asyncio.Event()  # set while the body waits for the test
-        self._steps = list(steps)
+        self._steps = [step for step in steps if step != b""]
         self._announced = announced
         self._arrived = 0
         self._seen_end = False
