@@ -47,6 +47,7 @@ from tusd_py.web.handler import Handler
 
 log = logging.getLogger("tusd_py")
 
+COLLECT_AFTER = (20_000, 20, 20)  # objects; a request makes few cycles, and each look costs as much as some requests
 BACKLOG = 1024  # connections that wait to be accepted
 READY_BELOW = 16 << 20  # 16 MiB: with less free space the server is not ready
 
@@ -67,6 +68,7 @@ async def _serve(settings: Settings, reload: Callable[[], Settings]) -> int:
     notify("READY=1")
     gc.collect()
     gc.freeze()  # what is there now stays: the collector need not look at it again
+    gc.set_threshold(*COLLECT_AFTER)
     await signals.stopped.wait()
     notify("STOPPING=1")
     return await server.stop()

@@ -95,7 +95,7 @@ class InvalidParameter(TusError):
 
 
 class InvalidUploadLength(TusError):
-    """Upload-Length must be a non-negative integer, must not change once it is known, and must not be below the offset."""
+    """Upload-Length must be a non-negative integer, may not change once it is known, and may not be below the offset."""
 
     code, status = "ERR_INVALID_UPLOAD_LENGTH", 400  # T2, T50, T66, T68
 

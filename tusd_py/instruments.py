@@ -1,6 +1,6 @@
 """What the hot path may count and time. A tiny protocol, so that nobody but metrics.py knows Prometheus.
 
-Calls are plain, cheap and never fail; they come from the event loop and, `received` and `synced`, from byte and sync threads too.
+Calls are plain, cheap and never fail; they come from the event loop, `received` and `synced` from other threads too.
 """
 
 from __future__ import annotations

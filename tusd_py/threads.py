@@ -51,7 +51,7 @@ def _work(
 ) -> None:
     try:
         result = function(*args, **kwargs)
-    except BaseException as error:  # whatever it is, it belongs to whoever waits
+    except BaseException as error:  # noqa: BLE001  # whatever it is, it belongs to whoever waits
         loop.call_soon_threadsafe(future.set_exception, error)
     else:
         loop.call_soon_threadsafe(future.set_result, result)

@@ -93,7 +93,7 @@ def parse(method: str, id: str | None, headers: Iterable[tuple[str, str]], limit
     if method == "DELETE" and "termination" in limits.extensions:
         return _unless_faulty(method, Terminate(id), headers)
     if method == "GET" and limits.downloads:
-        return Download(id)  # needs no Tus-Resumable (T9, U7)
+        return _unless_faulty(method, Download(id), headers)
     raise MethodNotAllowed(allow=allowed(id, limits))
 
 
@@ -111,10 +111,11 @@ def _gather(headers: Iterable[tuple[str, str]], wanted: frozenset[str]) -> tuple
     return found, repeated
 
 
-def _unless_faulty(method: str, command: Inspect | Terminate, headers: Iterable[tuple[str, str]]) -> Command:
-    """HEAD and DELETE need one field only, so most names are told by their length and never folded to lower case."""
+def _unless_faulty(method: str, command: Inspect | Terminate | Download, headers: Iterable[tuple[str, str]]) -> Command:
+    """HEAD, DELETE and GET look at one field only, so most names are told by their length and never folded to lower
+    case. GET need not have it (T9, U7), but one that is there has to be supported (T8, U4)."""
     versions = [value for name, value in headers if len(name) == 13 and name.lower() == "tus-resumable"]
-    if versions == _ONE_VERSION:
+    if versions == _ONE_VERSION or (not versions and method == "GET"):
         return command
     fault = _version_fault(versions[0] if versions else None) or _repetition("tus-resumable")
     return Faulty(command.id, method, fault, first=bool(versions) and versions[0] != VERSION)

@@ -153,3 +153,6 @@ class Measurable(Protocol):
 
     def free(self) -> int:
         """Bytes that may still be stored."""
+
+    def capacity(self) -> int:
+        """Bytes that could be stored if there were nothing else: what is larger will never fit."""

@@ -32,7 +32,7 @@ log = logging.getLogger("tusd_py.storage")
 
 READ_BLOCK = 256 << 10  # 256 KiB
 GROUP_BYTES = 1 << 20  # files up to 1 MiB join the group sync, larger ones have a pool of their own
-FREE_FOR = 0.2  # seconds that an answer about free space is good for
+ROOM_GOOD_FOR = 0.2  # seconds that an answer about free space is good for
 MOST_AT_HAND = 256  # descriptors kept open between two steps of a request
 
 
@@ -83,7 +83,8 @@ class LocalStorage:
             self._folder, self._boot, sync_pool, instruments, self._floors.known, self._set_aside
         )
         self._at_hand: dict[str, int] = {}  # files that the next step of the same request would only open again
-        self._free, self._free_at = 0, float("-inf")
+        self._room_seen: os.statvfs_result | None = None
+        self._room_seen_at = 0.0
 
     @property
     def folder(self) -> Path:
@@ -91,12 +92,20 @@ class LocalStorage:
 
     def free(self) -> int:
         """Bytes that the file system still has for us, as it was at most a moment ago."""
+        room = self._room()
+        return room.f_bavail * room.f_frsize
+
+    def capacity(self) -> int:
+        """Bytes of the whole file system."""
+        room = self._room()
+        return room.f_blocks * room.f_frsize
+
+    def _room(self) -> os.statvfs_result:
         now = time.monotonic()
-        if now - self._free_at > FREE_FOR:
+        if self._room_seen is None or now - self._room_seen_at > ROOM_GOOD_FOR:
             with mapped:
-                room = os.fstatvfs(self._folder)
-            self._free, self._free_at = room.f_bavail * room.f_frsize, now
-        return self._free
+                self._room_seen, self._room_seen_at = os.fstatvfs(self._folder), now
+        return self._room_seen
 
     # Storage
 

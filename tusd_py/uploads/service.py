@@ -10,7 +10,15 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
-from tusd_py.errors import Dropped, StorageFull, TusError, UploadFailed, UploadFinishing, UploadNotFound
+from tusd_py.errors import (
+    Dropped,
+    MaxSizeExceeded,
+    StorageFull,
+    TusError,
+    UploadFailed,
+    UploadFinishing,
+    UploadNotFound,
+)
 from tusd_py.hooks.events import Listeners, UploadCreated, UploadInterrupted, UploadTerminated
 from tusd_py.instruments import Instruments
 from tusd_py.locks.base import Locks
@@ -140,9 +148,12 @@ class Uploads:
         return await self._progress_of_final(upload)
 
     def _insist_on_room(self, length: int) -> None:
-        """Refuse up front what cannot fit (P40)."""
-        if self._measurable is not None and self._measurable.free() < length + self.reserve:
-            raise StorageFull("The disk has no room for an upload of this size; try again later.")
+        """Refuse up front what cannot fit: for good if it never will, else until there is room (P40, T3)."""
+        if self._measurable is None or self._measurable.free() >= length + self.reserve:
+            return
+        if length > self._measurable.capacity():
+            raise MaxSizeExceeded("The upload is larger than the whole disk of this server.")
+        raise StorageFull("The disk has no room for an upload of this size; try again later.")
 
     # Append
 
@@ -254,7 +265,8 @@ class Uploads:
         """T110, T119: before it is joined, its offset is what its partials have."""
         if upload.state is State.FINISHED:
             return self._progress(upload, await self._storage.extent(upload))
-        return self._progress(upload, Extent(await self._concatenator.stored(upload), self._clock()))
+        upload, stored = await self._concatenator.so_far(upload)
+        return self._progress(upload, Extent(stored, self._clock()))
 
     def _cut_short(self, progress: Progress, body: Body) -> TusError | None:
         """What the client of a body that ended early is told (law 2); None if the last byte of the upload had come."""

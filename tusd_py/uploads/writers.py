@@ -23,7 +23,7 @@ class Writers:
         del self._bodies[id]
 
     def has_gone_silent(self, id: str, now: float) -> bool:
-        """Whether somebody writes but has been silent for so long that its client is probably gone (`now`: monotonic)."""
+        """Whether somebody writes but has been silent so long that its client is probably gone; `now` is monotonic."""
         body = self._bodies.get(id)
         return body is not None and body.silent_since is not None and now - body.silent_since >= SILENT
 

@@ -11,7 +11,7 @@ from aiohttp.http import HttpVersion10
 
 from tusd_py import __version__
 from tusd_py.protocol.fields import http_date
-from tusd_py.protocol.replies import Headers, Reply
+from tusd_py.protocol.replies import Reply
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus} | {460: "Checksum Mismatch"}  # T47
 _STATUS_LINES = {status: f"HTTP/1.1 {status} {phrase}\r\n" for status, phrase in _PHRASES.items()}
@@ -33,26 +33,19 @@ class _Clock:
         return cls.lines
 
 
-def render(
-    reply: Reply, also: Headers, request: web.BaseRequest, *, keep_alive: bool, length: int | None = None
-) -> bytes:
-    """The bytes of the whole response. Framing follows the method on the wire, not the one that it was overridden
-    with (T12); `length` is announced in place of the body's when the body is sent separately."""
-    lines = [_STATUS_LINES[reply.status], _Clock.now()]
-    for name, value in reply.headers:
-        lines.append(f"{name}: {value}\r\n")
-    for name, value in also:
-        lines.append(f"{name}: {value}\r\n")
+def render(reply: Reply, also: str, request: web.BaseRequest, *, keep_alive: bool, length: int | None = None) -> bytes:
+    """The bytes of the whole response; `also` are more header lines. Framing follows the method on the wire, not the
+    one that overrides it (T12); `length` is announced in place of the body's when the body is sent separately."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in reply.headers])
     on_head = request.method == "HEAD"
+    framing = ""
     if reply.status not in _WITHOUT_LENGTH and not on_head:
-        lines.append(f"Content-Length: {len(reply.body) if length is None else length}\r\n")
+        framing = f"Content-Length: {len(reply.body) if length is None else length}\r\n"
     if not keep_alive:
-        lines.append("Connection: close\r\n\r\n")
+        framing += "Connection: close\r\n"
     elif request.version == HttpVersion10:
-        lines.append("Connection: keep-alive\r\n\r\n")
-    else:
-        lines.append("\r\n")
-    head = "".join(lines).encode("ascii")
+        framing += "Connection: keep-alive\r\n"
+    head = f"{_STATUS_LINES[reply.status]}{_Clock.now()}{lines}{also}{framing}\r\n".encode("ascii")
     return head if on_head else head + reply.body
 
 

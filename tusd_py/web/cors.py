@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from tusd_py.errors import OriginNotAllowed
 
-Headers = tuple[tuple[str, str], ...]
-
 METHODS = "POST, HEAD, PATCH, OPTIONS, GET, DELETE"
 ALLOWED = (
     "Authorization",
@@ -53,7 +51,7 @@ EXPOSED = (
 
 
 class Cors:
-    """The policy, as header tables built once. `max_age` is seconds."""
+    """The policy, as header lines built once. `max_age` is seconds."""
 
     def __init__(
         self,
@@ -68,28 +66,27 @@ class Cors:
         self._enabled = enabled
         self._origins = frozenset(origins)
         self._any = "*" in self._origins
-        shared: Headers = (("Access-Control-Allow-Credentials", "true"),) if credentials else ()
-        self._plain: Headers = (*shared, ("Access-Control-Expose-Headers", ", ".join((*EXPOSED, *expose))))
-        self._preflight: Headers = (
-            *shared,
-            ("Access-Control-Allow-Methods", METHODS),
-            ("Access-Control-Allow-Headers", ", ".join((*ALLOWED, *allow))),
-            ("Access-Control-Max-Age", str(int(max_age))),
+        self._vary = "Vary: Origin\r\n" if enabled else ""
+        shared = self._vary + ("Access-Control-Allow-Credentials: true\r\n" if credentials else "")
+        self._plain = f"{shared}Access-Control-Expose-Headers: {', '.join((*EXPOSED, *expose))}\r\n"
+        self._preflight = (
+            f"{shared}Access-Control-Allow-Methods: {METHODS}\r\n"
+            f"Access-Control-Allow-Headers: {', '.join((*ALLOWED, *allow))}\r\n"
+            f"Access-Control-Max-Age: {int(max_age)}\r\n"
         )
-        self._vary: Headers = (("Vary", "Origin"),) if enabled else ()
 
     def check(self, origin: str | None) -> None:
         """Raises OriginNotAllowed for a page that may not upload here."""
         if self._enabled and origin is not None and not self._allows(origin):
             raise OriginNotAllowed
 
-    def headers(self, origin: str | None, *, preflight: bool) -> Headers:
-        """For every response, errors included, or browsers see a CORS failure in place of the error (C47). Caches are
-        told that it depends on the origin even when there is none (D19)."""
+    def lines(self, origin: str | None, *, preflight: bool) -> str:
+        """Header lines for every response, errors included, or browsers see a CORS failure in place of the error (C47).
+        Caches are told that it depends on the origin even when there is none (D19)."""
         if origin is None or not self._enabled or not self._allows(origin):
             return self._vary
-        allowed = ("Access-Control-Allow-Origin", "*" if self._any else origin)
-        return (*self._vary, allowed, *(self._preflight if preflight else self._plain))
+        allowed = f"Access-Control-Allow-Origin: {'*' if self._any else origin}\r\n"
+        return allowed + (self._preflight if preflight else self._plain)
 
     def _allows(self, origin: str) -> bool:
         return self._any or origin in self._origins

@@ -36,9 +36,9 @@ def failed(error: TusError, method: str, request: web.BaseRequest, instruments: 
     return replies.failed(error, method == "HEAD", prefers_json(request.headers.get("Accept")))
 
 
-def unexpected(id: str) -> TusError:
+def unexpected(defect: BaseException | None, id: str) -> TusError:
     """What a client is told of a defect of ours; the log has the traceback."""
-    log.exception("request-failed", extra={"request_id": id})
+    log.error("request-failed", extra={"request_id": id}, exc_info=defect)
     return TusError("Something went wrong here; the server's log has the details.")
 
 

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from aiohttp import web
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
-_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+")  # no dot segments
 _FORWARDED = re.compile(r'\s*(host|proto|for|by)\s*=\s*(?:"([^"\\]*)"|([^",;\s]*))\s*(?:;|$)', re.IGNORECASE)
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _UNIX = ("", None)  # what a Unix socket has for a peer: whoever reaches it is a local proxy
@@ -112,7 +112,7 @@ def _is_address(text: str) -> bool:
 
 def _from_forwarded(field: str) -> Seen:
     """RFC 7239; the first element is the one that the client's own proxy wrote."""
-    found = {name.lower(): quoted or plain for name, quoted, plain in _FORWARDED.findall(field.split(",")[0])}
+    found = {name.lower(): quoted or plain for name, quoted, plain in _FORWARDED.findall(field.partition(",")[0])}
     return Seen(_valid_scheme(found.get("proto")), _valid_host(found.get("host")))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
 from aiohttp import web
@@ -71,7 +70,10 @@ class Handler:
         exchange = Exchange(request)
         try:
             reply = await self._reply(exchange)
-            return await self._answer(exchange, reply)
+            answer = self._answer(exchange, reply)
+            if exchange.stream is not None or (exchange.body is not None and exchange.body.ended_by is not None):
+                await self._answer_now(exchange, answer)
+            return answer
         finally:
             if exchange.body is not None:
                 exchange.body.close()
@@ -86,8 +88,8 @@ class Handler:
             if error.created is not None:
                 error.location = self._locations.url(request, error.created)
             return failed(error, exchange.method, request, self._instruments)
-        except Exception:  # the supervisor at the request edge
-            return failed(unexpected(exchange.id), exchange.method, request, self._instruments)
+        except Exception as defect:  # noqa: BLE001  # the supervisor at the request edge
+            return failed(unexpected(defect, exchange.id), exchange.method, request, self._instruments)
 
     def _understand(self, exchange: Exchange) -> Command:
         """The override comes before everything else that looks at the method (T13), then CORS, then the headers."""
@@ -148,24 +150,25 @@ class Handler:
 
     # The answer
 
-    async def _answer(self, exchange: Exchange, reply: Reply) -> Answer:
-        request, body = exchange.request, exchange.body
-        preflight = exchange.method == "OPTIONS"
-        also = (*self.cors.headers(exchange.origin, preflight=preflight), ("X-Request-ID", exchange.id))
+    def _answer(self, exchange: Exchange, reply: Reply) -> Answer:
+        request = exchange.request
+        cors = self.cors.lines(exchange.origin, preflight=exchange.method == "OPTIONS")
+        also = f"{cors}X-Request-ID: {exchange.id}\r\n"
         keep_alive = request.keep_alive and not reply.close and not _leaves_a_mess(request)
         data = render(reply, also, request, keep_alive=keep_alive, length=exchange.length)
-        answer = Answer(data, keep_alive=keep_alive)
         self._note(exchange, reply, len(data))
-        if exchange.stream is not None or (body is not None and body.ended_by is not None):
-            await answer.prepare(request)
-            await self._afterwards(exchange)
-        return answer
+        return Answer(data, keep_alive=keep_alive)
 
-    async def _afterwards(self, exchange: Exchange) -> None:
-        if exchange.stream is not None:
-            await self._stream(exchange)
-        elif exchange.body is not None:
-            await exchange.body.linger()
+    async def _answer_now(self, exchange: Exchange, answer: Answer) -> None:
+        """Send the head at once, because more has to be done after it."""
+        try:
+            await answer.prepare(exchange.request)
+            if exchange.stream is not None:
+                await self._stream(exchange)
+            elif exchange.body is not None:
+                await exchange.body.linger()
+        except (ConnectionError, TimeoutError):
+            exchange.request.protocol.force_close()  # nobody is listening
 
     def _note(self, exchange: Exchange, reply: Reply, sent: int) -> None:
         self._log.line(
@@ -212,24 +215,22 @@ class Handler:
                 await request.writer.drain()
 
 
-@dataclass(slots=True)
 class Exchange:
-    """One request on its way to its answer."""
+    """One request on its way to its answer. `method` is the effective one (T12) as soon as that is known; `stream` and
+    `length` are of a body that is streamed after the head."""
 
-    request: web.BaseRequest
-    method: str = ""  # the effective one (T12)
-    origin: str | None = None
-    id: str = ""
-    started: float = field(default_factory=time.perf_counter)
-    body: RequestBody | None = None
-    length: int | None = None  # of a body that is streamed after the head
-    stream: tuple[Upload, int, int] | None = None
+    __slots__ = ("body", "id", "length", "method", "origin", "request", "started", "stream")
 
-    def __post_init__(self) -> None:
-        headers = self.request.headers
-        self.method = self.request.method
+    def __init__(self, request: web.BaseRequest) -> None:
+        headers = request.headers
+        self.request = request
+        self.method = request.method
         self.origin = headers.get("Origin")
         self.id = request_id(headers.get("X-Request-ID"))
+        self.started = time.perf_counter()
+        self.body: RequestBody | None = None
+        self.length: int | None = None
+        self.stream: tuple[Upload, int, int] | None = None
 
 
 _AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
