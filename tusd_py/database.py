@@ -107,8 +107,7 @@ class Database:
             await reader.execute_fetchall("PRAGMA query_only = ON")
         except (sqlite3.Error, OSError) as error:
             thread.shutdown()
-            message = f"The database {path} cannot be opened ({error}); mend it, or move it away to start empty."
-            raise StartError(message) from error
+            raise StartError(f"The database {path} cannot be opened ({error}); {_advice(error)}.") from error
         except StartError:
             thread.shutdown()
             raise
@@ -401,6 +400,12 @@ def _migrate(db: sqlite3.Connection, path: Path) -> int:
     for number, script in enumerate(scripts[have:], start=have + 1):
         db.executescript(f"BEGIN IMMEDIATE;\n{script.read_text('utf-8')}\nPRAGMA user_version = {number};\nCOMMIT;")
     return len(scripts)
+
+
+def _advice(error: Exception) -> str:
+    if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return "restore it from a backup, or choose another --upload-dir to start empty"
+    return "look whether the disk is full, failing or not writable"
 
 
 def _ours(error: Exception) -> TusError:

@@ -34,6 +34,12 @@ class DataFolder:
         except OSError as error:
             os.close(self._lock)
             raise StartError(f"The upload folder {path} cannot be locked: {error.strerror}.") from error
+        if not self.database.exists() and _has_entries(path / "uploads"):
+            self.close()
+            raise StartError(
+                f"The upload folder {path} holds uploads but no {DATABASE}, without which all of them would be swept; "
+                "put it back, or choose another --upload-dir to start empty."
+            )
 
     @property
     def database(self) -> Path:
@@ -58,3 +64,11 @@ class DataFolder:
     def close(self) -> None:
         (self.path / CONTROL).unlink(missing_ok=True)
         os.close(self._lock)
+
+
+def _has_entries(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False  # not there yet; or whoever opens it says what is wrong

@@ -137,8 +137,19 @@ def test_a_database_that_cannot_be_used(tmp_path: Path, refused: Starter, damage
         database.close()
     code, sentence = refused("--upload-dir", tmp_path)
     assert code == 2
-    assert ("move it away" if damage == "garbage" else "newer version (schema 99") in sentence
+    assert ("restore it from a backup" if damage == "garbage" else "newer version (schema 99") in sentence
     assert damage == "newer" or path.read_bytes() == garbage
+
+
+def test_uploads_without_their_database(tmp_path: Path, refused: Starter) -> None:
+    """A lost database is not replaced by an empty one, whose first sweep would delete every upload."""
+    upload = tmp_path / "uploads" / ("A" * 22)
+    upload.parent.mkdir()
+    upload.write_bytes(b"a film")
+    code, sentence = refused("--upload-dir", tmp_path)
+    assert (code, "holds uploads but no tusd.db" in sentence) == (2, True)
+    assert upload.read_bytes() == b"a film"
+    assert not (tmp_path / "tusd.db").exists()
 
 
 def test_a_wrong_setting_in_the_environment(tmp_path: Path, refused: Starter) -> None:
