@@ -9,6 +9,7 @@ import pytest
 from tests.acceptance.server import Server
 
 StartServer = Callable[..., Server]
+MOST_RUNNING = 5  # shared servers in one test process; tests that need the same one stand together
 
 
 @pytest.fixture(scope="session")
@@ -26,9 +27,12 @@ def server_with(_running: dict[tuple[str, ...], Server]) -> Iterator[StartServer
     used: list[tuple[Server, int]] = []
 
     def share(*options: str) -> Server:
-        if options not in _running:
-            _running[options] = Server(*options)
-        server = _running[options]
+        server = _running.pop(options, None) or Server(*options)
+        _running[options] = server  # the last used is the last in the dictionary
+        while len(_running) > MOST_RUNNING and (oldest := next(iter(_running))) not in {
+            old.arguments for old, _ in used
+        }:
+            _running.pop(oldest).remove()
         used.append((server, len(server.trouble)))
         return server
 
