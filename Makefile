@@ -16,7 +16,7 @@ LOCK := $(PYTHON) -m uv pip compile pyproject.toml --group backend --universal -
 ARGS ?=
 ROUNDS ?= 20
 
-.PHONY: help install develop serve test test-slow check format lock wheel bench crash strace clean
+.PHONY: help install develop serve test test-slow check format lock wheel bench crash strace root clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -58,6 +58,9 @@ crash: $(DEVELOPED)  ## kill -9 under six writers, ROUNDS times
 
 strace: $(DEVELOPED)  ## kill and fail at every system call that matters (needs strace)
 	$(PYTHON) -m pytest -m strace $(ARGS)
+
+root: $(DEVELOPED)  ## real disks that are full or read-only, ordinary users (needs to be root)
+	$(PYTHON) -m pytest -n 2 -m root $(ARGS)
 
 clean:  ## remove what was built; data stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
