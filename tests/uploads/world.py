@@ -28,7 +28,7 @@ from tusd_py.storage.body import Chunks, LoopGuard
 from tusd_py.storage.local import Durability, LocalStorage
 from tusd_py.storage.memory import MemoryStorage
 from tusd_py.threads import Pool
-from tusd_py.upload import Upload
+from tusd_py.upload import State, Upload
 from tusd_py.uploads.digests import new_digest
 from tusd_py.uploads.expiry import Retention, Sweep
 from tusd_py.uploads.finish import FIRST_RETRY
@@ -72,6 +72,9 @@ class TroubledStorage(MemoryStorage):
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
         self.trouble = Trouble()
+        self.finishing = asyncio.Event()  # set once a finish has begun, which then waits
+        self.gate = asyncio.Event()  # until this is set
+        self.gate.set()
 
     async def create(self, upload: Upload, *, bytes_follow: bool = False) -> Upload:
         self.trouble.meet("create")
@@ -87,6 +90,8 @@ class TroubledStorage(MemoryStorage):
 
     async def finish(self, upload: Upload) -> None:
         self.trouble.meet("finish")
+        self.finishing.set()
+        await self.gate.wait()
         await super().finish(upload)
 
     async def join(self, upload: Upload, parts: Sequence[Upload]) -> int:
@@ -116,6 +121,11 @@ class TroubledRecords(MemoryRecords):
     async def remove(self, id: str, also: Sequence[Statement] = ()) -> bool:
         self.trouble.meet("remove")
         return await super().remove(id, also)
+
+    async def scan(self, state: State) -> AsyncIterator[Upload]:
+        self.trouble.meet("scan")
+        async for upload in super().scan(state):
+            yield upload
 
 
 @dataclass
@@ -263,10 +273,12 @@ async def opened(kind: str, folder: Path, limits: Limits = LIMITS) -> AsyncItera
         world = World(TroubledStorage(clock), TroubledRecords(), pool, clock, limits)
     else:
         world = DiskWorld(folder, pool, clock, limits, await Database.open(folder / "tusd.db", Silent()))
-    yield world
-    assert world.has_come_to_rest()
-    await end(world)
-    pool.close()
+    try:
+        yield world
+        assert world.has_come_to_rest()
+    finally:
+        await end(world)
+        pool.close()
 
 
 async def end(world: World) -> None:

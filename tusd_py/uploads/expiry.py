@@ -91,10 +91,17 @@ class Sweep:
             if is_stale(
                 upload, upload.created, False, self._clock(), self._limits()
             ):  # cheap: before its file is asked
-                await self._expire_one(upload)
+                await self._try_to_expire(upload)
             seen += 1
             if seen % BREATH == 0:
                 await asyncio.sleep(0)
+
+    async def _try_to_expire(self, upload: Upload) -> None:
+        """One that cannot be removed does not keep the others; the next round tries again."""
+        try:
+            await self._expire_one(upload)
+        except TusError as error:
+            log.warning("expire-failed", extra={"id": upload.id, "error": error.code})
 
     async def _expire_one(self, upload: Upload) -> None:
         if self._locks.is_held(upload.id) or not await self._is_stale(upload):
@@ -104,9 +111,9 @@ class Sweep:
             if now_known is None or now_known.state is not State.RECEIVING or not await self._is_stale(now_known):
                 return
             await self._records.end(upload.id, State.EXPIRED, self._clock())
+            log.info("upload-expired", extra={"id": upload.id})
+            self._listeners.tell(UploadExpired(upload))
             await self._storage.delete(upload)
-        log.info("upload-expired", extra={"id": upload.id})
-        self._listeners.tell(UploadExpired(upload))
         if upload.kind is Kind.PARTIAL:
             await self._finisher.orphan_finals(upload.id)
 

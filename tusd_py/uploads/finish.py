@@ -94,7 +94,12 @@ class Finisher:
     async def join(self, final: Upload, parts: Sequence[Upload], *, recorded: bool) -> Upload:
         """Concatenate finished partials, whose locks the caller holds, and finish the result (T103, T118)."""
         assert isinstance(self._storage, Joinable)
-        size = await self._storage.join(final, parts)
+        try:
+            size = await self._storage.join(final, parts)
+        except UploadFailed as lost:
+            if recorded:
+                await self.fail(final, lost)
+            raise
         return await self.run(replace(final, length=size), recorded=recorded)
 
     async def resume(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Sequence
 
-from tusd_py.errors import ChecksumMismatch
+from tusd_py.errors import ChecksumMismatch, StorageFull
 from tusd_py.protocol.commands import Checksum
 from tusd_py.records.base import Records
 from tusd_py.storage.base import Body, Digest, Ending, Rewindable, Storage
@@ -66,7 +66,11 @@ class Receiver:
         if body.ended_by is not None:
             return at
         _insist(digest, checksum)
-        return await self._storage.append(upload, at, self._in_memory(pieces), keep)
+        verified = self._in_memory(pieces)
+        offset = await self._storage.append(upload, at, verified, keep)
+        if verified.ended_by is Ending.FULL:
+            raise StorageFull
+        return offset
 
     async def _verify_in_place(self, upload: Upload, at: int, body: Body, checksum: Checksum, keep: Keeper) -> int:
         assert isinstance(self._storage, Rewindable)
