@@ -18,9 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.acceptance.server import Server
-from tests.acceptance.wire import patch_fields
-from tests.proof.ledger import Fate, Ledger, Sent
-from tests.proof.writers import Writer
+from tests.proof.ledger import Ledger
+from tests.proof.writers import Client, Writer
 
 WRITERS = 6
 LONGEST = 1.5  # seconds that the writers have at most
@@ -36,6 +35,7 @@ class Crash:
         self._seed = seed
         self._random = random.Random(seed)
         self._ledger = Ledger(server)
+        self._client = Client(self._ledger)
         self.acts = 0
         self.compared = 0
 
@@ -71,26 +71,9 @@ class Crash:
         for place, sent in enumerate(list(self._ledger.entries)):
             choice = self._random.random()
             if choice < 0.6 or place > MOST_CARRIED:
-                self._terminate(sent)
+                self._client.terminate(sent)
             elif choice < 0.75:
-                self._finish(sent)
-
-    def _finish(self, sent: Sent) -> None:
-        """Whatever has happened to it, the rest can be sent."""
-        if sent.length == sent.acknowledged:
-            return
-        assert sent.path is not None
-        fields = {**patch_fields(sent.acknowledged), "Upload-Length": None if sent.length else str(len(sent.data))}
-        sent.expect(len(sent.data))
-        answer = self._server.ask("PATCH", sent.path, fields, sent.data[sent.acknowledged :])
-        assert answer.status == 204, answer
-        sent.acknowledge(answer.offset)
-
-    def _terminate(self, sent: Sent) -> None:
-        assert sent.path is not None
-        answer = self._server.delete(sent.path)
-        assert answer.status == 204, answer
-        sent.fate = Fate.GONE
+                self._client.finish(sent)
 
 
 def crash(rounds: int, seed: str, *options: str, folder: Path | None = None) -> Crash:

@@ -42,7 +42,7 @@ class Sent:
     length: int | None = None  # as far as the server knows it
     acknowledged: int = 0
     reach: int = 0  # as much as may have arrived
-    only: frozenset[int] | None = None  # of a chunk that counts whole or not at all
+    only: frozenset[int] | None = None  # where a chunk counts whole or not at all
     fate: Fate = Fate.COMING
 
     @property
@@ -83,9 +83,13 @@ class Ledger:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.entries: list[Sent] = []
+        self.failed_syncs_are_final = False  # an upload may be 410 if its bytes are in quarantine (law 7)
 
-    def settle(self) -> None:
-        """Every entry is looked at: what was acknowledged is there, and nothing is there that should not be."""
+    def settle(self, *, strays: bool = True) -> None:
+        """Every entry is looked at: what was acknowledged is there, and nothing is there that should not be.
+
+        Strays are for a server that has just been started: they are left over from a life before.
+        """
         rows = self._rows_by_key()
         for sent in self.entries:
             if sent.fate is Fate.COMING:
@@ -93,7 +97,8 @@ class Ledger:
             if sent.path is not None:
                 self._look(sent)
         self.entries = [sent for sent in self.entries if sent.fate is Fate.THERE]
-        self.no_strays()
+        if strays:
+            self.no_strays()
 
     def no_strays(self) -> None:
         """After the first round of cleaning up, each file belongs to a record, and nothing lies beside them."""
@@ -111,6 +116,9 @@ class Ledger:
         head = self.server.head(sent.path)
         if sent.fate is Fate.GONE or (sent.fate is Fate.GOING and head.status != 200):
             assert head.status == 404, f"{sent} is terminated: {head}"
+            sent.fate = Fate.GONE
+            return
+        if head.status == 410 and self._in_quarantine(sent.path):
             sent.fate = Fate.GONE
             return
         assert head.status == 200, f"{sent} is lost: {head}"
@@ -138,6 +146,10 @@ class Ledger:
             if metadata:
                 found[base64.b64decode(metadata.split(" ")[1]).decode()] = Row(id, length, state)
         return found
+
+    def _in_quarantine(self, path: str) -> bool:
+        name = path.rpartition("/")[2]
+        return self.failed_syncs_are_final and (self.server.folder / "quarantine" / name).exists()
 
     def _strays(self) -> list[str]:
         known = {id for id, _, _, state in rows(self.server.folder) if state in ("receiving", "finished")}
