@@ -95,7 +95,7 @@ class InvalidParameter(TusError):
 
 
 class InvalidUploadLength(TusError):
-    """Upload-Length must be a non-negative integer, may not change once it is known, and may not be below the offset."""
+    """Upload-Length must be a non-negative integer, does not change once it is known, and is not below the offset."""
 
     code, status = "ERR_INVALID_UPLOAD_LENGTH", 400  # T2, T50, T66, T68
 
@@ -239,6 +239,10 @@ class RangeNotSatisfiable(TusError):
     """The range asked for lies outside the upload."""
 
     code, status = "ERR_RANGE_NOT_SATISFIABLE", 416
+
+    def __init__(self, detail: str | None = None, *, size: int = 0) -> None:
+        super().__init__(detail)
+        self.size = size
 
 
 # Passing by itself: a client waits and tries again

@@ -79,7 +79,6 @@ def test_creations(headers: dict[str, str], command: Create) -> None:
         ({"upload_defer_length": "0"}, InvalidDeferLength),
         ({"upload_defer_length": "+1"}, InvalidDeferLength),
         ({"upload_defer_length": "hello"}, InvalidDeferLength),
-        ({"upload_length": "5", "upload_metadata": ""}, InvalidMetadata),
         ({"upload_length": "5", "upload_metadata": "a dmFs,a dmFs"}, InvalidMetadata),
         ({"upload_length": "5", "content_length": "5"}, InvalidContentType),
         ({"upload_length": "5", "content_length": "5", "content_type": "text/plain"}, InvalidContentType),
@@ -281,3 +280,12 @@ def test_an_unknown_override(override: str) -> None:
 def test_sizes_fit_the_records() -> None:
     """The largest length that is taken is the largest that can be stored."""
     assert post(upload_length=str(fields.LARGEST)) == created(fields.LARGEST)
+
+
+@pytest.mark.rule("T57")
+def test_an_empty_field_is_no_metadata() -> None:
+    """tuspy sends an empty Upload-Metadata where it has none."""
+    command = post(upload_length="5", upload_metadata="")
+
+    assert isinstance(command, Create)
+    assert command.metadata is None

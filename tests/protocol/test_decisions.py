@@ -172,13 +172,10 @@ def test_expiry_dates() -> None:
         (append(offset=6, length=5), DEFERRED, LIMITS, InvalidUploadLength),
         (append(length=101), DEFERRED, SMALL, MaxSizeExceeded),
         (append(length=fields.LARGEST + 1), DEFERRED, LIMITS, MaxSizeExceeded),
-        (append(body=101), UPLOAD, LIMITS, UploadSizeExceeded),
-        (append(body=6, length=5), DEFERRED, LIMITS, UploadSizeExceeded),
-        (append(body=101), DEFERRED, SMALL, MaxSizeExceeded),
     ],
 )
-def test_what_fits_at_no_offset(command: Append, record: Upload, limits: Limits, error: type[TusError]) -> None:
-    """A length that contradicts or exceeds, or a body longer than the whole upload, is refused without the lock."""
+def test_a_length_that_cannot_be(command: Append, record: Upload, limits: Limits, error: type[TusError]) -> None:
+    """A length that contradicts or exceeds is refused without the lock."""
     with pytest.raises(error):
         screen(command, record, limits)
     with pytest.raises(error):
@@ -208,10 +205,28 @@ def test_another_offset_is_told_the_true_one(claimed: int) -> None:
 def test_who_is_behind_disturbs_nobody() -> None:
     """An append below what is stored is refused before its writer is asked to stop; any other may go on."""
     with pytest.raises(MismatchedOffset) as caught:
-        rules.behind(append(offset=49), 50)
+        rules.foresee(append(offset=49), UPLOAD, 50, LIMITS)
     assert caught.value.offset == 50
-    rules.behind(append(offset=50), 50)
-    rules.behind(append(offset=51), 50)
+    rules.foresee(append(offset=50), UPLOAD, 50, LIMITS)
+    rules.foresee(append(offset=51), UPLOAD, 50, LIMITS)
+
+
+@pytest.mark.rule("T31", "T32")
+@pytest.mark.parametrize(
+    ("command", "record", "limits", "error"),
+    [
+        (append(body=101), UPLOAD, LIMITS, UploadSizeExceeded),
+        (append(offset=60, body=41), UPLOAD, LIMITS, UploadSizeExceeded),
+        (append(body=6, length=5), DEFERRED, LIMITS, UploadSizeExceeded),
+        (append(body=101), DEFERRED, SMALL, MaxSizeExceeded),
+    ],
+)
+def test_what_does_not_fit_disturbs_nobody(
+    command: Append, record: Upload, limits: Limits, error: type[TusError]
+) -> None:
+    """A body that does not fit from its own offset on is refused before a writer is asked to stop."""
+    with pytest.raises(error):
+        rules.foresee(command, record, 0, limits)
 
 
 @pytest.mark.rule("T31", "T32", "T33", "T34", "T65", "T66", "T69")

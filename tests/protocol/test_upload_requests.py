@@ -40,7 +40,6 @@ NAMES = st.sampled_from(
         ("HEAD", tus_headers(upload_concat="partial", upload_offset="x"), Inspect(ID)),
         ("DELETE", tus_headers(), Terminate(ID)),
         ("GET", [], Download(ID)),
-        ("GET", tus_headers(tus_resumable="9"), Download(ID)),
     ],
 )
 def test_requests_without_a_body(method: str, headers: list[tuple[str, str]], command: Command) -> None:
@@ -169,3 +168,12 @@ def test_methods_that_are_not_allowed(limits: Limits, method: str, allow: str) -
 def test_no_header_makes_a_request_on_an_upload_raise(method: str, headers: list[tuple[str, str]]) -> None:
     """Whatever stands in the headers, the request becomes a command, so that the upload is looked up first."""
     assert isinstance(tus.parse(method, ID, headers, LIMITS), Command)
+
+
+@pytest.mark.rule("T8", "T9")
+def test_a_download_needs_no_version_but_a_known_one() -> None:
+    """GET may come without Tus-Resumable; one that names another version is refused."""
+    command = tus.parse("GET", ID, tus_headers(tus_resumable="9"), LIMITS)
+
+    assert isinstance(command, Faulty)
+    assert (type(command.fault), command.first) == (UnsupportedVersion, True)

@@ -12,6 +12,7 @@ from tusd_py.errors import (
     Busy,
     Dropped,
     MethodNotAllowed,
+    RangeNotSatisfiable,
     ReadTimeout,
     ServerStopping,
     StorageFull,
@@ -105,6 +106,8 @@ def failed(error: TusError, head: bool, problem: bool) -> Reply:
         headers.append(("Retry-After", str(error.retry_after)))
     if isinstance(error, MethodNotAllowed):
         headers.append(("Allow", error.allow))
+    if isinstance(error, RangeNotSatisfiable):
+        headers.append(("Content-Range", f"bytes */{error.size}"))
     if error.status == 412:
         headers.append(("Tus-Version", VERSION))  # T8
     body = b""

@@ -77,13 +77,11 @@ def _screen_faulty(command: Faulty, upload: Upload) -> None:
 
 
 def _screen_append(command: Append, upload: Upload, limits: Limits) -> None:
-    """A body that does not fit *at its offset* is left to `room`: the wrong offset is told first, since a client can
-    mend it (409), while 413 ends the upload. A body that fits at no offset is refused here."""
+    """A body that is too long is left to `room`: the wrong offset is told first, since a client can mend it (409),
+    while 413 ends the upload."""
     if upload.kind is Kind.FINAL:
         raise ModifyFinal  # T108, T120
-    declared = _declared(command, upload, limits)
-    length = upload.length if declared is None else declared
-    _check_body(command.body or 0, length, limits.max_size if length is None else length)
+    _declared(command, upload, limits)
 
 
 def _declared(command: Append, upload: Upload, limits: Limits) -> int | None:
@@ -105,10 +103,10 @@ def _check_body(body: int, length: int | None, most: int | None) -> None:
         raise MaxSizeExceeded if length is None else UploadSizeExceeded  # T31, T32
 
 
-def behind(command: Append, offset: int) -> None:
-    """Refuses an append below what is stored already, before its writer is disturbed; it gets 409 anyway (law 5)."""
-    if command.offset < offset:
-        raise MismatchedOffset(offset=offset)
+def foresee(command: Append, upload: Upload, offset: int, limits: Limits) -> None:
+    """Refuses an append that has no hope, before the writer at `offset` is disturbed for it (law 5): below what is
+    stored already, or with more bytes than fit from its own offset on."""
+    room(command, upload, max(command.offset, offset), limits)
 
 
 def room(command: Append, upload: Upload, offset: int, limits: Limits) -> Room:

@@ -228,7 +228,7 @@ def _length_or_deferred(found: Fields, limits: Limits) -> int | None:
 
 
 def _metadata(found: Fields, limits: Limits) -> str | None:
-    raw = found.get("upload-metadata")
+    raw = found.get("upload-metadata") or None  # tuspy sends an empty field where it has no metadata
     if raw is not None:
         if len(raw) > limits.max_metadata:
             raise InvalidMetadata(

@@ -47,7 +47,7 @@ class Concatenator:
     async def concatenate(self, command: Concatenate, limits: Limits, insist_on_room: Callable[[int], None]) -> Upload:
         """T107: idempotent. Partials are locked in sorted order, so that two finals cannot wait for each other."""
         async with AsyncExitStack() as held:
-            await self._hold(held, [" ".join(command.partials)])
+            await self._hold(held, ["final " + " ".join(command.partials)])
             known = await self._records.final_of(command.partials, "", self._clock() - GRACE)
             if known is not None:
                 return known

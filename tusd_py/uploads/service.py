@@ -160,8 +160,8 @@ class Uploads:
     async def append(self, command: Append, body: Body) -> Progress:
         """T21: the body at the offset; what arrives is kept, whatever happens to the client (T28)."""
         if self._locks.is_held(command.id):
-            _, extent = await self._look(command)
-            rules.behind(command, extent.offset)  # refused anyway: disturbs nobody (law 5)
+            upload, extent = await self._look(command)
+            rules.foresee(command, upload, extent.offset, self.limits)  # refused anyway: disturbs nobody (law 5)
         async with self._locks.hold(
             command.id, when_wanted=lambda: body.let_go(Ending.REPLACED), patience=self._patience
         ):

@@ -15,6 +15,7 @@ from tusd_py.protocol.replies import Reply
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus} | {460: "Checksum Mismatch"}  # T47
 _STATUS_LINES = {status: f"HTTP/1.1 {status} {phrase}\r\n" for status, phrase in _PHRASES.items()}
+LINGER_TIME = 10.0  # seconds: how long a refused body is read on, so that the client sees the answer
 _WITHOUT_LENGTH = (204, 304)
 
 
@@ -50,11 +51,14 @@ def render(reply: Reply, also: str, request: web.BaseRequest, *, keep_alive: boo
 
 
 class Answer(web.StreamResponse):
-    """What aiohttp sends: bytes that are ready. It is written once, by whoever prepares it first."""
+    """What aiohttp sends: bytes that are ready, written once, by whoever prepares it first. `patience` is how many seconds
+    a client may go on sending a body that was refused."""
 
-    def __init__(self, data: bytes, *, keep_alive: bool) -> None:  # nothing of the parent's is used
+    def __init__(self, data: bytes, *, keep_alive: bool, patience: float = LINGER_TIME) -> None:
+        # nothing of the parent's is used
         self._data: bytes | None = data
         self._keep_alive = keep_alive
+        self.patience = patience
 
     async def prepare(self, request: web.BaseRequest) -> None:
         data, self._data = self._data, None

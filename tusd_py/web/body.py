@@ -18,14 +18,15 @@ from tusd_py.storage.base import Ending
 from tusd_py.storage.body import INLINE_BYTES, LoopGuard, Stream
 from tusd_py.threads import Pool
 from tusd_py.web import zero_copy
+from tusd_py.web.answer import LINGER_TIME
 from tusd_py.web.zero_copy import HOP, Hop, Rest, Takeover
 
 T = TypeVar("T")
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 RATE_WINDOW = 10.0  # seconds over which the minimum rate is taken
-LINGER_TIME = 10.0  # seconds, and
 LINGER_BYTES = 16 << 20  # 16 MiB: how far a refused body is read on, so that the client sees the answer
+SHORT_LINGER = 1.0  # seconds, for a client that is silent anyway, and when the server is stopping
 DROPS = (OSError, RequestPayloadError, HttpProcessingError)
 
 
@@ -67,14 +68,18 @@ class RequestBody(Stream):
             return await self._pour_spliced(fd, at)
         return await super().pour(fd, at)
 
+    @property
+    def patience(self) -> float:
+        """How many seconds the client may go on sending after its body was ended early."""
+        return SHORT_LINGER if self.ended_by in (Ending.IDLE, Ending.STOPPING) else LINGER_TIME
+
     async def linger(self) -> None:
         """After an early answer, take what the client still sends, or it would see a reset in place of the answer."""
         if self._takeover is None or self.ended_by is Ending.DROPPED:
             return  # aiohttp lingers by itself where its parser is in charge
-        seconds = 1.0 if self.ended_by is Ending.STOPPING else LINGER_TIME
         null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self.patience):
                 await self._pour_away(self._takeover, null)
         except TimeoutError:
             return

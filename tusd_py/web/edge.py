@@ -21,8 +21,8 @@ from aiohttp.web_protocol import ERROR, RequestHandler, _ErrInfo
 from tusd_py.errors import BadRequest, Busy, TusError
 from tusd_py.instruments import Instruments
 from tusd_py.protocol import replies
-from tusd_py.web.answer import Answer, render
-from tusd_py.web.body import DROPS, LINGER_BYTES, LINGER_TIME
+from tusd_py.web.answer import LINGER_TIME, Answer, render
+from tusd_py.web.body import DROPS, LINGER_BYTES
 from tusd_py.web.cors import Cors
 from tusd_py.web.failures import unexpected
 
@@ -150,7 +150,7 @@ class Connection(RequestHandler):
                 return False
             self._keepalive = bool(response.keep_alive)
             if not payload.is_eof():
-                await self._linger(payload)
+                await self._linger(payload, response.patience if isinstance(response, Answer) else LINGER_TIME)
         except ConnectionError:
             return False
         except BaseException:
@@ -173,11 +173,11 @@ class Connection(RequestHandler):
             return edge.others.request_factory(message, payload, self, writer, task), edge.others.request_handler
         return web.BaseRequest(message, payload, self, writer, task, self._loop), edge.request_handler
 
-    async def _linger(self, payload: StreamReader) -> None:
+    async def _linger(self, payload: StreamReader, patience: float) -> None:
         """Read on what the client still sends of a body that was refused, so that it sees the answer (A10, P11)."""
         read = 0
         try:
-            async with asyncio.timeout(LINGER_TIME):
+            async with asyncio.timeout(patience):
                 while read < LINGER_BYTES and not payload.is_eof():
                     read += len(await payload.readany())
         except (*DROPS, TimeoutError):

@@ -157,7 +157,9 @@ class Handler:
         keep_alive = request.keep_alive and not reply.close and not _leaves_a_mess(request)
         data = render(reply, also, request, keep_alive=keep_alive, length=exchange.length)
         self._note(exchange, reply, len(data))
-        return Answer(data, keep_alive=keep_alive)
+        if exchange.body is None:
+            return Answer(data, keep_alive=keep_alive)
+        return Answer(data, keep_alive=keep_alive, patience=exchange.body.patience)
 
     async def _answer_now(self, exchange: Exchange, answer: Answer) -> None:
         """Send the head at once, because more has to be done after it."""
@@ -253,7 +255,7 @@ def byte_range(field: str | None, size: int) -> tuple[int, int]:
         if last and int(last) < int(first):
             return 0, size
     if start >= stop:
-        raise RangeNotSatisfiable
+        raise RangeNotSatisfiable(size=size)
     return start, stop
 
 
