@@ -58,7 +58,7 @@ class Hop(NamedTuple):
 
 
 class _Pipe:
-    """A thread's pipe, with the size the system granted."""
+    """A thread's pipe, with the size the system granted; it ends with its thread."""
 
     def __init__(self) -> None:
         self.read, self.write = os.pipe2(os.O_CLOEXEC)
@@ -69,8 +69,12 @@ class _Pipe:
         self.size = fcntl.fcntl(self.write, F_GETPIPE_SZ)
 
     def close(self) -> None:
-        os.close(self.read)
-        os.close(self.write)
+        for end in (self.read, self.write):
+            if end >= 0:
+                os.close(end)
+        self.read = self.write = -1
+
+    __del__ = close
 
 
 _of_thread = threading.local()
