@@ -74,7 +74,8 @@ def test_nothing_is_held_back(front: Front) -> None:
         offset = wire.offset(path)
         assert offset == 4 * MIB
         assert wire.patch(path, offset, data[offset:]).offset == len(data)
-        assert wire.get(path).body == data
+        assert (front.server.folder / "uploads" / path.rpartition("/")[2]).read_bytes() == data
+        assert wire.get(path, {"Range": "bytes=100-199"}).body == data[100:200]
 
 
 def test_errors_pass_as_they_are(front: Front) -> None:
