@@ -257,8 +257,6 @@ class AnyOrder(RuleBasedStateMachine):
         expected = known.refusal(self.now)
         if expected is None and known.kind is Kind.FINAL:
             expected = ModifyFinal
-        if expected is None and length is not None and not chunk.chunked and len(data) > length:
-            expected = UploadSizeExceeded
         if expected is None and offset != known.offset:
             expected = MismatchedOffset
         if expected is None and length is not None and not chunk.chunked and len(data) > length - offset:

@@ -227,7 +227,10 @@ async def test_many(world: World) -> None:
 
 async def test_one_that_cannot_be_removed(troubled: World, storage: TroubledStorage) -> None:
     """An upload that cannot be looked at or removed does not keep the others."""
-    ids = [await troubled.create(5) for _ in range(4)]
+    ids = []
+    for _ in range(4):
+        ids.append(await troubled.create(5))
+        troubled.clock.now += 1
     troubled.clock.now += 2 * PERIOD
     storage.trouble.with_("extent", Unavailable())
     storage.trouble.with_("delete", Unavailable())

@@ -247,20 +247,21 @@ def test_hop_onto_a_full_disk(ends: tuple[socket.socket, socket.socket], tmp_pat
     """A full disk ends the hop, and the bytes left in the pipe land nowhere else."""
     server, client = ends
     with small_disk(tmp_path / "small", "64k") as folder:
+        null = os.open(os.devnull, os.O_WRONLY)
         full = os.open(folder / "full", os.O_RDWR | os.O_CREAT)
         target = os.open(tmp_path / "target", os.O_RDWR | os.O_CREAT)
         try:
-            client.sendall(b"x" * 100_000)
             with ThreadPoolExecutor(1) as pool:  # one thread, and so one pipe
+                client.sendall(b"x" * 100_000)
                 first = pool.submit(hop, server.fileno(), full, 0, 100_000).result()
                 assert first == Hop(os.fstat(full).st_size, Rest.FULL)
-                server.recv(100_000)
+                assert pool.submit(hop, server.fileno(), null, None, 100_000).result().rest is Rest.DRY
                 client.sendall(b"other")
                 assert pool.submit(hop, server.fileno(), target, 0, 99).result() == Hop(5, Rest.DRY)
             assert os.pread(target, 100, 0) == b"other"
         finally:
-            os.close(full)
-            os.close(target)
+            for fd in (null, full, target):
+                os.close(fd)
 
 
 def test_hop_into_what_cannot_be_written(ends: tuple[socket.socket, socket.socket], tmp_path: Path) -> None:

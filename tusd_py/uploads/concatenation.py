@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -74,8 +75,9 @@ class Concatenator:
             if all(part.state is State.FINISHED for part in parts):
                 return await self._finisher.join(upload, parts, recorded=False)
             await self._records.create(upload)
-        except TusError:
-            await self._storage.delete(upload)
+        except (TusError, asyncio.CancelledError):
+            if await self._records.load(upload.id) is None:
+                await self._storage.delete(upload)
             raise
         self._listeners.tell(UploadCreated(upload))
         return upload

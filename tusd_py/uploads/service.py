@@ -6,6 +6,7 @@ acts on them. Every method raises TusError and has then changed nothing but what
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
@@ -101,6 +102,10 @@ class Uploads:
                 raise
             except TusError:
                 await self._discard(upload)
+                raise
+            except asyncio.CancelledError:
+                if await self._records.load(upload.id) is None:  # else it can be resumed, or expires
+                    await self._storage.delete(upload)
                 raise
         progress = self._progress(upload, Extent(offset, self._clock()))
         if (error := self._cut_short(progress, body)) is not None:
