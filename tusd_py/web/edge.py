@@ -97,7 +97,7 @@ class EdgeServer(web.Server):
 class Connection(RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_client", "_edge", "_head_timer")
+    __slots__ = ("_client", "_edge", "_head_timer", "_writer")
 
     def __init__(self, edge: EdgeServer, loop: asyncio.AbstractEventLoop) -> None:
         limits = edge.connections_open.limits
@@ -111,6 +111,7 @@ class Connection(RequestHandler):
             auto_decompress=False,  # offsets count the bytes on the wire (A28)
         )
         self._edge = edge
+        self._writer = StreamWriter(self, loop)  # an Answer is ready-made bytes, so one for all requests is enough
         self._client: str | None = None
         self._head_timer: asyncio.TimerHandle | None = None
 
@@ -143,11 +144,16 @@ class Connection(RequestHandler):
 
     async def _serve(self, message: RawRequestMessage | _ErrInfo, payload: StreamReader) -> bool:
         """Answer one request; whether the connection goes on."""
-        request, handle = self._request(message, payload)
+        task = cast("asyncio.Task[None]", self._task_handler)
         try:
-            response, lost = await self._handle_request(request, None, handle)
-            if lost:
-                return False
+            if isinstance(message, _ErrInfo):
+                request = web.BaseRequest(ERROR, payload, self, StreamWriter(self, self._loop), task, self._loop)
+                response = await self._respond(request, self._make_error_handler(message))
+            elif message.path in self._edge.other_paths:
+                response = await self._serve_other(message, payload, task)
+            else:
+                request = web.BaseRequest(message, payload, self, self._writer, task, self._loop)
+                response = await self._respond(request, self._edge.request_handler)
             self._keepalive = bool(response.keep_alive)
             if not payload.is_eof():
                 await self._linger(payload, response.patience if isinstance(response, Answer) else LINGER_TIME)
@@ -156,22 +162,33 @@ class Connection(RequestHandler):
         except BaseException:
             self.force_close()
             raise
-        finally:
-            request._task = None  # type: ignore[assignment]  # noqa: SLF001  # breaks a reference cycle
         self._rest()
         return self._keepalive and not self._close and not self._force_close
 
-    def _request(
-        self, message: RawRequestMessage | _ErrInfo, payload: StreamReader
-    ) -> tuple[web.BaseRequest, RequestHandling]:
-        """The request, and whose it is: what the parser refuses is answered by handle_error."""
-        edge, task = self._edge, cast("asyncio.Task[None]", self._task_handler)
-        writer = StreamWriter(self, self._loop)
-        if isinstance(message, _ErrInfo):
-            return web.BaseRequest(ERROR, payload, self, writer, task, self._loop), self._make_error_handler(message)
-        if edge.others is not None and message.path.partition("?")[0] in edge.other_paths:
-            return edge.others.request_factory(message, payload, self, writer, task), edge.others.request_handler
-        return web.BaseRequest(message, payload, self, writer, task, self._loop), edge.request_handler
+    async def _respond(self, request: web.BaseRequest, handle: RequestHandling) -> web.StreamResponse:
+        """Let one of our own handlers answer: it never raises, but for a client that is gone, and answers at once."""
+        self._current_request, self._request_in_progress = request, True
+        try:
+            response = await handle(request)
+        finally:
+            self._current_request, self._request_in_progress = None, False
+            request._task = None  # type: ignore[assignment]  # noqa: SLF001  # breaks a reference cycle
+            if self._handler_waiter is not None:
+                self._handler_waiter.set_result(None)
+        await response.prepare(request)
+        return response
+
+    async def _serve_other(
+        self, message: RawRequestMessage, payload: StreamReader, task: asyncio.Task[None]
+    ) -> web.StreamResponse:
+        """Let the ordinary Application answer, in aiohttp's own way."""
+        others = self._edge.others
+        assert others is not None
+        request = others.request_factory(message, payload, self, StreamWriter(self, self._loop), task)
+        response, lost = await self._handle_request(request, None, others.request_handler)
+        if lost:
+            raise ConnectionResetError
+        return response
 
     async def _linger(self, payload: StreamReader, patience: float) -> None:
         """Read on what the client still sends of a body that was refused, so that it sees the answer (A10, P11)."""

@@ -96,7 +96,8 @@ class Handler:
         headers = exchange.request.headers
         exchange.method = tus.effective_method(exchange.method, headers.get("X-HTTP-Method-Override"))
         id = self._id_in(exchange.request.raw_path)
-        self.cors.check(exchange.origin)
+        if exchange.origin is not None:
+            self.cors.check(exchange.origin)
         return tus.parse(exchange.method, id, headers.items(), self._uploads.limits)
 
     def _id_in(self, raw_path: str) -> str | None:
