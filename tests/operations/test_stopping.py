@@ -31,13 +31,12 @@ def ended(wire: Wire) -> None:
     assert (answer.status, answer.code) == (503, "ERR_SERVER_SHUTDOWN")
     assert int(answer["Retry-After"]) > 0
     assert answer["Connection"] == "close"
-    wire.stop_sending()
     assert wire.is_closed()
 
 
 @pytest.mark.rule("T28")
 def test_bodies_are_ended_and_kept(start_server: StartServer) -> None:
-    """Bodies on all three ways end at once with 503; after the restart HEAD tells every byte that had come."""
+    """Bodies on every way end at once with 503, also of clients that stay; after the restart HEAD tells every byte."""
     server = start_server()
     small, spliced, pieces, verified = (server.new(64 * MIB) for _ in range(4))
     digest = base64.b64encode(hashlib.sha1(bytes(8 * MIB)).digest()).decode()
@@ -59,7 +58,7 @@ def test_bodies_are_ended_and_kept(start_server: StartServer) -> None:
         ended(wire)
     assert idle.is_closed()
     assert server.wait() == 0
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 5
     server.restart()
     assert [server.offset(target) for target in (small, spliced, pieces, verified)] == [SMALL, SPLICED, SMALL, 0]
     assert server.patch(spliced, SPLICED, b"y" * SMALL).offset == SPLICED + SMALL
