@@ -149,7 +149,7 @@ class Connection(RequestHandler):
             if isinstance(message, _ErrInfo):
                 request = web.BaseRequest(ERROR, payload, self, StreamWriter(self, self._loop), task, self._loop)
                 response = await self._respond(request, self._make_error_handler(message))
-            elif message.path in self._edge.other_paths:
+            elif message.path.partition("?")[0] in self._edge.other_paths:
                 response = await self._serve_other(message, payload, task)
             else:
                 request = web.BaseRequest(message, payload, self, self._writer, task, self._loop)
