@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import time
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from tusd_py.errors import InvalidChecksum, InvalidConcat, InvalidMetadata, UnsupportedChecksum
@@ -142,5 +142,5 @@ def http_date(when: float) -> str:
 
 @lru_cache(maxsize=1024)  # many replies of one second carry the same date
 def _http_date(when: int) -> str:
-    year, month, day, hour, minute, second, weekday, *_ = time.gmtime(when)
-    return f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} GMT"
+    date = datetime.fromtimestamp(when, UTC)
+    return f"{_DAYS[date.weekday()]}, {date.day:02} {_MONTHS[date.month - 1]} {date:%Y %H:%M:%S} GMT"
