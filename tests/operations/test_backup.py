@@ -6,11 +6,14 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.server import Server
 from tests.acceptance.wire import MIB
 from tests.conftest import StartServer
 
 
+@pytest.mark.slow
 def test_database_first_then_uploads(start_server: StartServer, tmp_path: Path) -> None:
     """A server on the copy has every finished upload whole, and goes on with the unfinished ones."""
     server = start_server()

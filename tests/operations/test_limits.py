@@ -26,7 +26,10 @@ def connected(server: Server) -> Wire:
     return wire
 
 
-@pytest.mark.parametrize("limit", ["--max-connections", "--max-connections-per-client"])
+PER_CLIENT = pytest.param("--max-connections-per-client", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("limit", ["--max-connections", PER_CLIENT])
 def test_connections(start_server: StartServer, limit: str) -> None:
     """What comes beyond the limit is told to come back; a place that becomes free is given to the next."""
     server = start_server(limit, "2")

@@ -85,17 +85,8 @@ def test_json(start_server: StartServer, config: str) -> None:
     assert is_discreet(server.log)
 
 
-def test_a_quiet_server(start_server: StartServer) -> None:
-    """With log_level = warning ordinary requests leave no line."""
-    server = start_server("--log-level", "warning")
-    server.new(3, body=b"abc")
-    assert server.terminate() == 0
-    assert events(server) == []
-
-
-def test_whoever_reads_the_log_may_be_slow(start_server: StartServer) -> None:
+def test_lines_come_soon(server: Server) -> None:
     """Lines wait for 0.2 s at most, so that one can watch."""
-    server = start_server()
     server.options(fields={"X-Request-ID": "watched"})
     eventually(lambda: "watched" in server.log, "the line", within=2)
     assert "request_id=watched" in server.log

@@ -129,6 +129,7 @@ def test_an_upload_over_tls_resumes(start_server: StartServer, tmp_path: Path) -
         assert wire.get(answer.path).body == data
 
 
+@pytest.mark.slow
 def test_an_encrypted_key_is_refused(tmp_path: Path, start_server: StartServer) -> None:
     """Nobody is at the terminal to answer OpenSSL's question."""
     certificate = Certificate.issue(tmp_path, "one")
@@ -139,6 +140,7 @@ def test_an_encrypted_key_is_refused(tmp_path: Path, start_server: StartServer) 
     assert "cannot be used" in reload(server, fails=True)
 
 
+@pytest.mark.slow
 def test_new_tokens(start_server: StartServer, tmp_path: Path) -> None:
     """A token that was added opens the API without a restart; one that was taken away closes it."""
     config = tmp_path / "tusd.toml"

@@ -48,9 +48,8 @@ def test_the_folder_is_for_its_owner_only(server: Server) -> None:
     assert (server.folder / "control.sock").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_open_file_limit_is_raised(start_server: StartServer) -> None:
+def test_the_open_file_limit_is_raised(server: Server) -> None:
     """The soft limit becomes the hard one: every connection takes descriptors."""
-    server = start_server()
     soft, hard = limits_of(server.pid, "Max open files")
     assert soft == hard
 

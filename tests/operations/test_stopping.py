@@ -19,10 +19,10 @@ SMALL = 1000
 SPLICED = 600 << 10  # 600 KiB sent of far more: the zero-copy way
 
 
-def stopping(server: Server) -> None:
-    """SIGTERM, and wait until it has been heard."""
-    os.kill(server.pid, signal.SIGTERM)
-    eventually(lambda: "stopping signal=SIGTERM" in server.log, "the signal is logged")
+def stopping(server: Server, by: signal.Signals = signal.SIGTERM) -> None:
+    """Send the signal, and wait until it has been heard."""
+    os.kill(server.pid, by)
+    eventually(lambda: f"stopping signal={by.name}" in server.log, "the signal is logged")
 
 
 def ended(wire: Wire) -> None:
@@ -65,15 +65,14 @@ def test_bodies_are_ended_and_kept(start_server: StartServer) -> None:
 
 
 def test_no_new_connections(start_server: StartServer) -> None:
-    """While the last body is still being answered, nobody else is let in; its client may be slow to read that."""
+    """Control-C stops as politely: while a client is still there that reads slowly, nobody else is let in."""
     server = start_server()
     path = server.new(64 * MIB)
     wire = server.connect()
     wire.begin_patch(path, 0, 32 * MIB, bytes(SPLICED))
     server.until_offset(path, SPLICED)
-    stopping(server)
-    ended_at = wire.answer("PATCH")
-    assert ended_at.status == 503
+    stopping(server, signal.SIGINT)
+    assert wire.answer("PATCH").status == 503
     with pytest.raises(ConnectionError):
         server.options()
     wire.close()
@@ -81,6 +80,7 @@ def test_no_new_connections(start_server: StartServer) -> None:
     assert not (server.folder / "control.sock").exists()
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_nothing_does_not_hold_it(start_server: StartServer) -> None:
     """A download whose client has stopped reading is cut within shutdown_timeout."""
     server = start_server("--shutdown-timeout", "1s")
@@ -93,6 +93,7 @@ def test_a_client_that_reads_nothing_does_not_hold_it(start_server: StartServer)
     assert time.monotonic() - began < 3
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once(start_server: StartServer) -> None:
     """Whoever cannot wait for shutdown_timeout presses twice; what came is kept all the same."""
     server = start_server("--shutdown-timeout", "30s")
@@ -113,9 +114,15 @@ def test_a_second_signal_ends_at_once(start_server: StartServer) -> None:
     assert server.offset(path) == 32 * MIB + SPLICED
 
 
-def test_control_c(start_server: StartServer) -> None:
-    """SIGINT stops as politely as SIGTERM."""
-    server = start_server()
-    os.kill(server.pid, signal.SIGINT)
-    assert server.wait() == 0
-    assert "stopping signal=SIGINT" in server.log
+@pytest.mark.slow
+@pytest.mark.parametrize("durability", ["always", "os"])
+def test_killed(start_server: StartServer, durability: str) -> None:
+    """Whatever the durability, SIGKILL takes nothing back that HEAD has told, of finished uploads and others."""
+    server = start_server("--durability", durability)
+    finished, running = server.new(6, body=b"letter"), server.new(4 * MIB, body=b"y" * SMALL)
+    assert server.patch(running, SMALL, b"y" * SPLICED).offset == SMALL + SPLICED
+    server.kill()
+    server.restart()
+    assert server.offset(running) == SMALL + SPLICED
+    assert server.get(finished).body == b"letter"
+    assert server.patch(running, SMALL + SPLICED, b"y" * SMALL).status == 204
