@@ -360,7 +360,7 @@ class OnDisk(AnyOrder):
 
 
 USUAL = settings(
-    max_examples=40,
+    max_examples=30,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -369,7 +369,7 @@ USUAL = settings(
 TestInMemory = AnyOrder.TestCase
 TestInMemory.settings = USUAL
 TestOnDisk = OnDisk.TestCase
-TestOnDisk.settings = settings(USUAL, max_examples=15)
+TestOnDisk.settings = settings(USUAL, max_examples=10)
 
 
 class LongInMemory(AnyOrder):

@@ -210,6 +210,26 @@ def test_sixty_seconds_do_not_add_up(tmp_path: Path) -> None:
         assert wire.answer().offset == 9
 
 
+@pytest.mark.slow
+@pytest.mark.rule("T29")
+@pytest.mark.parametrize("zero_copy", [True, False])
+def test_minimum_rate(tmp_path: Path, zero_copy: bool) -> None:
+    """A client that dribbles below the minimum rate is ended as an idle one; a faster one is left alone."""
+    with staged(tmp_path, minimum_rate=1000, zero_copy=zero_copy) as stage:
+        slow, fast = stage.connect(), stage.connect()
+        paths = [stage.new(LARGE) for _ in range(2)]
+        for wire, path in zip((slow, fast), paths, strict=True):
+            wire.begin_patch(path, 0, LARGE, b"x" * 10)
+        sent = 10
+        while slow.is_silent(0.1):
+            slow.send_regardless(b"x")
+            fast.send(b"x" * 500)
+            sent += 500
+        assert slow.answer().code == "ERR_READ_TIMEOUT"
+        fast.send(b"x" * (LARGE - sent))
+        assert fast.answer().offset == LARGE
+
+
 def test_tls(tmp_path: Path) -> None:
     """Over TLS bodies go the ordinary way, also large ones."""
     authority = trustme.CA()
