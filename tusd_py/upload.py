@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import secrets
+from binascii import b2a_base64
 from dataclasses import dataclass
 from enum import StrEnum
 
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{22}")  # 128 bits, URL-safe Base64 without padding
 
 
@@ -73,7 +75,7 @@ class Upload:
 
 def new_id() -> str:
     """128 random bits: an upload's URL is what entitles to it, so it must not be guessable."""
-    return secrets.token_urlsafe(16)
+    return b2a_base64(secrets.token_bytes(16), newline=False).translate(_URL_SAFE, b"=").decode("ascii")
 
 
 def is_id(text: str) -> bool:
