@@ -170,7 +170,11 @@ class _Watch:
     body: Body | None  # while one is being written
     offset: int  # as last seen
     moved_at: float  # when it last grew
-    syncing: bool = False
+    syncing: asyncio.Task[None] | None = None  # on its way, or done
+
+    @property
+    def busy(self) -> bool:
+        return self.syncing is not None and not self.syncing.done()
 
     def look(self, now: float) -> None:
         offset = self.offset if self.body is None else self.start + self.body.moved
@@ -209,10 +213,10 @@ class BackgroundSync:
 
     def writing(self, id: str, start: int, synced: int, body: Body, keep: Keep) -> None:
         """A body begins to arrive."""
-        watch = self._watches.get(id)
-        if watch is not None:
-            synced = watch.synced
-        self._watches[id] = _Watch(keep, synced, start, body, start, time.monotonic())
+        known = self._watches.get(id)
+        watch = self._watches[id] = _Watch(keep, synced, start, body, start, time.monotonic())
+        if known is not None:
+            watch.synced, watch.syncing = known.synced, known.syncing
         self._start()
 
     def wrote(self, id: str, offset: int) -> None:
@@ -226,6 +230,16 @@ class BackgroundSync:
         if id not in self._watches:
             self._watches[id] = _Watch(keep, synced, offset, None, offset, time.monotonic())
             self._start()
+
+    async def caught_up(self, id: str, offset: int) -> None:
+        """All up to `offset` is synced, and its writer records that next: after what is on its way has been recorded,
+        which is less."""
+        watch = self._watches.get(id)
+        if watch is None:
+            return
+        if watch.syncing is not None:
+            await asyncio.wait([watch.syncing])
+        watch.synced = offset
 
     def rewound(self, id: str, at: int) -> None:
         """The bytes from `at` on are taken back (law 1b)."""
@@ -256,8 +270,8 @@ class BackgroundSync:
             now = time.monotonic()
             for id, watch in list(self._watches.items()):
                 watch.look(now)
-                if watch.due(now) and not watch.syncing:
-                    task = asyncio.create_task(self._sync(id, watch))
+                if watch.due(now) and not watch.busy:
+                    watch.syncing = task = asyncio.create_task(self._sync(id, watch))
                     self._rounds.add(task)
                     task.add_done_callback(self._rounds.discard)
                 elif watch.body is None and watch.synced >= watch.offset:
@@ -268,7 +282,6 @@ class BackgroundSync:
         offset = min(watch.offset, self._floors.get(id, watch.offset))
         if offset <= watch.synced:
             return
-        watch.syncing = True
         try:
             await self._pool.run(self._sync_file, id, watch.synced == 0)
             await watch.keep(str(Handle(self._boot, offset)))
@@ -285,8 +298,6 @@ class BackgroundSync:
         except TusError as error:  # the record could not be written: `synced` stays behind and is tried again
             self._instruments.background_failed("sync")
             log.warning("sync-not-recorded", extra={"id": id, "error": error.code})
-        finally:
-            watch.syncing = False
 
     def _sync_file(self, id: str, entry_too: bool) -> None:
         started = time.monotonic()

@@ -234,13 +234,16 @@ class LocalStorage:
 
     def _counting(self, upload: Upload, size: int) -> int:
         """How many of the bytes in an unfinished file count (laws 1a and 1b)."""
-        handle = Handle.parse(upload.handle)
-        if size < handle.synced or (upload.length is not None and size > upload.length):
-            raise UploadFailed  # somebody else shortened or lengthened the file
-        if handle.boot != self._boot and self._durability is not Durability.OS:
-            size = handle.synced
-        floor = self._floors.of(upload.id)
-        return size if floor is None else min(size, floor)
+        boot, synced = Handle.parse(upload.handle)
+        if size < synced:
+            raise UploadFailed  # somebody else shortened the file
+        if (floor := self._floors.of(upload.id)) is not None:
+            size = min(size, max(floor, synced))  # a floor below `synced` was lifted; a machine crash undid that
+        if self._durability is Durability.ALWAYS or (boot != self._boot and self._durability is Durability.FINISH):
+            size = synced
+        if upload.length is not None and size > upload.length:
+            raise UploadFailed  # somebody else lengthened it
+        return size
 
     def _missing(self, upload: Upload) -> Extent:
         """A file that a machine crash took with its folder entry may begin again; one that somebody deleted may not."""
@@ -287,7 +290,7 @@ class LocalStorage:
             os.close(fd)
 
     async def _pour(self, upload: Upload, fd: int, at: int, body: Body, keep: Keep) -> int:
-        if self._durability is Durability.FINISH and not (body.at_hand and self._joins_group(upload)):
+        if self._durability is not Durability.OS and not (body.at_hand and self._joins_group(upload)):
             self._background.writing(upload.id, at, Handle.parse(upload.handle).synced, body, keep)
         try:
             moved = await body.pour(fd, at)
@@ -297,8 +300,12 @@ class LocalStorage:
             self._background.left(upload.id, at + moved, Handle.parse(upload.handle).synced, keep)
         if self._durability is Durability.ALWAYS and moved:
             await self._make_durable(upload)
-            await self._acknowledge(upload.id, partial(keep, str(Handle(self._boot, at + moved))))
+            await self._acknowledge(upload.id, partial(self._promise, upload.id, at + moved, keep))
         return moved
+
+    async def _promise(self, id: str, offset: int, keep: Keep) -> None:
+        await self._background.caught_up(id, offset)
+        await keep(str(Handle(self._boot, offset)))
 
     async def _acknowledge(self, id: str, acknowledge: Callable[[], Awaitable[None]]) -> None:
         """Record what is synced, or leave it to the verdict that is still to come (law 1b)."""

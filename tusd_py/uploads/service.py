@@ -186,7 +186,7 @@ class Uploads:
         if upload.state is State.FINISHED:
             await _drain(body)
             return upload, at  # T34
-        if _brings_bytes(command):  # else T33
+        if _brings_bytes(command) or room.length is not None:  # else T33; a new length ends what does not count
             keeper = Keeper(self._records, upload, recorded=True)
             at = await self._receiver.receive(upload, at, body, command.checksum, command.body, keeper)
         if at == upload.length:
