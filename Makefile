@@ -57,7 +57,7 @@ crash: $(DEVELOPED)  ## kill -9 under six writers, ROUNDS times
 	$(PYTHON) -m tests.proof.crash --rounds $(ROUNDS) $(ARGS)
 
 strace: $(DEVELOPED)  ## kill and fail at every system call that matters (needs strace)
-	$(PYTHON) -m pytest -m strace $(ARGS)
+	$(PYTHON) -m pytest -n 2 -m strace $(ARGS)
 
 root: $(DEVELOPED)  ## real disks that are full or read-only, ordinary users (needs to be root)
 	$(PYTHON) -m pytest -n 2 -m root $(ARGS)
