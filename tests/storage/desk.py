@@ -35,7 +35,8 @@ def descriptors() -> dict[int, str]:
 class Desk:
     """Works with a storage as the service does: each upload's handle is kept, and offsets come from `extent`."""
 
-    def __init__(self, storage: Storage, pool: Pool) -> None:
+    def __init__(self, storage: Storage, pool: Pool, kind: str) -> None:
+        self.kind = kind
         self.storage = storage
         self.pool = pool
         self.kept: list[tuple[str, str]] = []
@@ -127,7 +128,7 @@ async def opened(kind: str, folder: Path, boot: str = BOOT) -> AsyncIterator[Des
             boot=boot,
         )
     try:
-        yield Desk(storage, byte_pool)
+        yield Desk(storage, byte_pool, kind)
     finally:
         await storage.close()
         byte_pool.close()

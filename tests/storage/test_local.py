@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.storage.desk import BOOT, opened, small_disk
-from tusd_py.errors import StorageFull, TusError, UploadFailed
+from tests.storage.desk import BOOT, descriptors, opened, small_disk
+from tusd_py.errors import StorageFull, TusError, Unavailable, UploadFailed
 from tusd_py.storage.base import Ending
 from tusd_py.upload import Upload, new_id
 
@@ -60,19 +62,37 @@ FOREIGN = (_folder, _link, _pipe, Path.unlink)
 # Somebody else was in the folder
 
 
-@pytest.mark.parametrize("damage", [*FOREIGN, _longer])
+@pytest.mark.parametrize("damage", FOREIGN)
 async def test_foreign_while_unfinished(tmp_path: Path, kind: str, damage: Callable[[Path], None]) -> None:
     """Whatever stands in the place of an unfinished file: the upload is lost, plainly, and nothing else is touched."""
     (tmp_path / "secret").write_bytes(b"secret")
     async with opened(kind, tmp_path) as desk:
         id = await desk.create(11, b"hello")
         damage(path_of(tmp_path, id))
+        for asked in (desk.offset(id), desk.append(id, desk.body(b" world"), 5)):
+            with pytest.raises(UploadFailed):
+                await asked
+    assert (tmp_path / "secret").read_bytes() == b"secret"
+
+
+@pytest.mark.parametrize("kind", ["finish", "os"])
+async def test_lengthened_while_unfinished(tmp_path: Path, kind: str) -> None:
+    """An unfinished file that is longer than the upload was written to by somebody else."""
+    async with opened(kind, tmp_path) as desk:
+        id = await desk.create(11, b"hello")
+        _longer(path_of(tmp_path, id))
         with pytest.raises(UploadFailed):
             await desk.offset(id)
-        if damage is not _longer:
-            with pytest.raises(UploadFailed):
-                await desk.append(id, desk.body(b" world"), 5)
-    assert (tmp_path / "secret").read_bytes() == b"secret"
+
+
+async def test_lengthened_beyond_what_is_durable(tmp_path: Path) -> None:
+    """With durability `always` only what is known to be on the disk counts, whatever else somebody writes."""
+    async with opened("always", tmp_path) as desk:
+        id = await desk.create(11, b"hello")
+        _longer(path_of(tmp_path, id))
+        assert await desk.offset(id) == 5
+        assert await desk.add(id, b" there") == 11
+        assert await desk.content(id) == b"hello there"
 
 
 @pytest.mark.parametrize("damage", [*FOREIGN, _shorter, _longer])
@@ -150,15 +170,16 @@ async def test_foreign_names(tmp_path: Path, kind: str) -> None:
 
 
 async def test_next_process(tmp_path: Path, kind: str) -> None:
-    """A process that dies loses no byte: the next one reads the offset from the file."""
+    """A process that dies loses no byte that was told: the next one reads the offset from the file."""
     async with opened(kind, tmp_path) as before, opened(kind, tmp_path) as after:
         id = await before.create(11)
         body = before.body(b"hello", asyncio.Event(), announced=11)
         writing = asyncio.create_task(before.append(id, body))
         await body.waits.wait()
         after.inherit(before)
-        assert await after.offset(id) == 5
-        assert await after.add(id, b" world") == 11
+        offset = await after.offset(id)
+        assert offset == await before.offset(id) == (0 if kind == "always" else 5)
+        assert await after.add(id, b"hello world"[offset:]) == 11
         await after.finish(id)
         assert await after.read(id) == b"hello world"
         writing.cancel()
@@ -194,14 +215,13 @@ async def test_process_dies_in_an_attempt(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "offset"), [(b"3\n", 3), (b"99\n", 5), (b"", 0), (b"nonsense", 0), (b"-1\n", 0)])
+@pytest.mark.parametrize("kind", ["finish", "os"])
 async def test_floor_left_over(tmp_path: Path, kind: str, text: bytes, offset: int) -> None:
     """A floor that a dead process left is obeyed; one that cannot be read trusts no byte."""
     async with opened(kind, tmp_path) as before:
         id = await before.create(None)
         await before.add(id, b"hello")
         (tmp_path / "uploads" / f"{id}.floor").write_bytes(text)
-    if kind == "always":
-        before._uploads[id] = replace(before[id], handle=f"{BOOT}/0")  # a chunk is recorded only after its verdict
     async with opened(kind, tmp_path) as after:
         after.inherit(before)
         after._uploads[id] = replace(before[id], handle=f"{BOOT}/0")
@@ -395,6 +415,39 @@ async def test_failed_sync_is_final(tmp_path: Path, length: int) -> None:
                 await desk.storage.finish(desk[id])
     assert not path_of(tmp_path, id).exists()
     assert (tmp_path / "quarantine" / id).exists()
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Nothing more can be opened."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(descriptors()) + 3, hard))
+    taken: list[int] = []
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        yield
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("length", [5, LARGE])
+async def test_no_descriptor_left(tmp_path: Path, length: int) -> None:
+    """Want of descriptors is no failed sync: nothing is lost, and it works once there are some."""
+    async with opened("finish", tmp_path) as desk:
+        id, empty = await desk.create(length, b"hell"), await desk.create(length)
+        with no_descriptor_left():
+            for failing in (desk.storage.finish(desk[id]), desk.add(id, b"o"), desk.read(id, 0, 4), desk.create(5)):
+                with pytest.raises(Unavailable):
+                    await failing
+        assert await desk.add(id, b"o") == 5
+        await desk.finish(id)
+        assert await desk.read(id) == b"hello"
+        await desk.finish(empty)
+    assert not (tmp_path / "quarantine").exists()
 
 
 @pytest.mark.rule("T28")

@@ -21,7 +21,7 @@ from tests.uploads.world import (
     opened,
     restart,
 )
-from tusd_py.errors import ReadTimeout, Unavailable, UploadExpired, UploadFinishing, UploadNotFound
+from tusd_py.errors import ReadTimeout, StorageFull, Unavailable, UploadExpired, UploadFinishing, UploadNotFound
 from tusd_py.hooks.events import UploadExpired as Expired
 from tusd_py.hooks.events import UploadFinished, UploadTerminated
 from tusd_py.protocol.limits import Limits
@@ -96,6 +96,36 @@ async def test_sliding(world: World) -> None:
     world.clock.now += PERIOD * 0.75
     await world.sweep.round()
     assert await state_of(world, id) is State.EXPIRED
+
+
+@pytest.mark.rule("T79", "T118")
+async def test_final_lives_with_its_partials(unfinished: World) -> None:
+    """A final that waits does not expire while one of its partials is written to, and does with them."""
+    world = unfinished
+    one, two = await world.create(9, partial=True), await world.create(9, partial=True)
+    final = (await world.concatenate(one, two)).upload.id
+    for turn in range(4):
+        world.clock.now += PERIOD * 0.75
+        await write(world, one, turn, b"x")
+        await write(world, two, turn, b"x")
+        await world.sweep.round()
+        assert await world.offset(final) == 2 * turn + 2
+    world.clock.now += PERIOD + 1
+    with pytest.raises(UploadExpired):
+        await world.inspect(final)
+
+
+async def test_final_that_cannot_be_joined_yet(troubled: World, storage: TroubledStorage) -> None:
+    """A final whose partials are all finished is being finished, and never expires meanwhile."""
+    one = await troubled.create(3, partial=True)
+    final = (await troubled.concatenate(one)).upload.id
+    storage.trouble.with_("join", StorageFull())
+    await troubled.append(one, 0, b"one")
+    troubled.clock.now += 100 * PERIOD
+    await troubled.sweep.round()
+    assert await troubled.offset(final) == 3
+    await troubled.settle()
+    assert await state_of(troubled, final) is State.FINISHED
 
 
 @pytest.mark.rule("T78")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 
 from tusd_py.errors import TusError
 from tusd_py.hooks.events import Listeners, UploadCreated
@@ -58,15 +57,6 @@ class Concatenator:
             length = rules.concatenated(parts, limits)
             insist_on_room(length or 0)
             return await self._make(command, length, [part for part, _ in parts if part is not None])
-
-    async def so_far(self, final: Upload) -> tuple[Upload, int]:
-        """An unfinished final upload, with its length as soon as its partials' are known (T111), and what they have
-        stored so far (T119)."""
-        parts = await self._parts(final.partials)
-        lengths = [part.length for part, _ in parts if part is not None and part.length is not None]
-        if final.length is None and len(lengths) == len(parts):
-            final = replace(final, length=sum(lengths))
-        return final, sum(stored for _, stored in parts)
 
     async def _make(self, command: Concatenate, length: int | None, parts: Sequence[Upload]) -> Upload:
         upload = Upload(new_id(), length, self._clock(), command.metadata, Kind.FINAL, command.concat, command.partials)

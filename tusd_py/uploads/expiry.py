@@ -14,7 +14,7 @@ from tusd_py.locks.base import Locks
 from tusd_py.protocol import rules
 from tusd_py.protocol.limits import Limits
 from tusd_py.records.base import Records
-from tusd_py.storage.base import Storage
+from tusd_py.storage.base import Extent, Storage
 from tusd_py.upload import Kind, State, Upload
 from tusd_py.uploads.finish import Finisher
 
@@ -119,10 +119,17 @@ class Sweep:
 
     async def _is_stale(self, upload: Upload) -> bool:
         try:
-            extent = await self._storage.extent(upload)
+            extent = await self._extent(upload)
         except UploadFailed:
             return is_stale(upload, upload.created, False, self._clock(), self._limits())
         return is_stale(upload, extent.touched, extent.offset == upload.length, self._clock(), self._limits())
+
+    async def _extent(self, upload: Upload) -> Extent:
+        return (
+            (await self._finisher.so_far(upload))[1]
+            if upload.kind is Kind.FINAL
+            else await self._storage.extent(upload)
+        )
 
     async def _remove_orphans(self) -> None:
         """Once is enough: only a life before this one can have left bytes behind that are older than the start."""

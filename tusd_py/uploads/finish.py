@@ -20,13 +20,15 @@ from tusd_py.hooks.events import UploadFailed as Failed
 from tusd_py.instruments import Instruments
 from tusd_py.locks.base import Locks
 from tusd_py.records.base import Records
-from tusd_py.storage.base import Joinable, Storage
+from tusd_py.storage.base import Extent, Joinable, Storage
 from tusd_py.upload import Kind, State, Upload
 
 log = logging.getLogger("tusd_py.uploads")
 
 FIRST_RETRY = 1.0  # seconds; doubled up to
 LAST_RETRY = 60.0
+
+_ALIVE = (State.RECEIVING, State.FINISHED)
 
 
 class Finisher:
@@ -101,6 +103,18 @@ class Finisher:
                 await self.fail(final, lost)
             raise
         return await self.run(replace(final, length=size), recorded=recorded)
+
+    async def so_far(self, final: Upload) -> tuple[Upload, Extent]:
+        """A final that waits: its length as soon as its partials' are known (T111), what they have stored (T119) and when
+        one of them was last written to, on which its expiry hangs. Once all are finished, so is it (law 4): now."""
+        parts = [part for part in await self._parts(final) if part is not None and part.state in _ALIVE]
+        extents = [await self._storage.extent(part) for part in parts]
+        lengths = [part.length for part in parts if part.length is not None]
+        if final.length is None and len(lengths) == len(final.partials):
+            final = replace(final, length=sum(lengths))
+        complete = all(part.state is State.FINISHED for part in parts)
+        touched = self._clock() if complete else max(extent.touched for extent in extents)
+        return final, Extent(sum(extent.offset for extent in extents), touched)
 
     async def resume(self) -> None:
         """At the start: finish what is complete (law 4)."""

@@ -259,7 +259,10 @@ class Uploads:
         record = await self._records.load(command.id)
         now, extent, touched = self._clock(), _UNKNOWN, 0.0
         if record is not None and record.state in _ALIVE:
-            extent = await self._storage.extent(record)
+            if record.kind is Kind.FINAL and record.state is State.RECEIVING:
+                extent = (await self.finisher.so_far(record))[1]
+            else:
+                extent = await self._storage.extent(record)
             touched = now if extent.offset == record.length else extent.touched  # expiry never touches a finish (law 4)
         return rules.screen(command, record, touched, now, self.limits), extent
 
@@ -270,8 +273,7 @@ class Uploads:
         """T110, T119: before it is joined, its offset is what its partials have."""
         if upload.state is State.FINISHED:
             return self._progress(upload, await self._storage.extent(upload))
-        upload, stored = await self._concatenator.so_far(upload)
-        return self._progress(upload, Extent(stored, self._clock()))
+        return self._progress(*await self.finisher.so_far(upload))
 
     def _cut_short(self, progress: Progress, body: Body) -> TusError | None:
         """What the client of a body that ended early is told (law 2); None if the last byte of the upload had come."""
