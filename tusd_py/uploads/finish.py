@@ -105,8 +105,8 @@ class Finisher:
         return await self.run(replace(final, length=size), recorded=recorded)
 
     async def so_far(self, final: Upload) -> tuple[Upload, Extent]:
-        """A final that waits: its length as soon as its partials' are known (T111), what they have stored (T119) and when
-        one of them was last written to, on which its expiry hangs. Once all are finished, so is it (law 4): now."""
+        """A final that waits: its length as soon as its partials' are known (T111), what they have stored (T119) and
+        when one of them was last written to, on which its expiry hangs; now if all are finished (law 4)."""
         parts = [part for part in await self._parts(final) if part is not None and part.state in _ALIVE]
         extents = [await self._storage.extent(part) for part in parts]
         lengths = [part.length for part in parts if part.length is not None]
