@@ -113,8 +113,8 @@ CASES = [
     *(
         (kind, call, Where.DATABASE)
         for kind, calls in KINDS.items()
+        if "fdatasync" in calls
         for call in ("pwrite64", "fdatasync")
-        if call in calls
     ),
 ]
 

@@ -147,7 +147,7 @@ class Writer(Client):
 
     def run(self) -> None:
         """Until the server goes; what it answers wrongly is an AssertionError."""
-        acts: list[Callable[[], object]] = [self._upload] * 6 + [self._resume] * 4 + [self._join, self._terminate]
+        acts: Sequence[Callable[[], object]] = [*[self._upload] * 6, *[self._resume] * 4, self._join, self._terminate]
         try:
             while True:
                 self._random.choice(acts)()
