@@ -93,15 +93,27 @@ def _seconds_stamp(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
-_REQUEST_LINE: Final = {
-    "text": (
-        "%s.%03dZ INFO request method=%s path=%s status=%d seconds=%.6f received=%d sent=%d peer=%s request_id=%s\n"
-    ),
-    "json": (
-        '{"time": "%s.%03dZ", "level": "info", "message": "request", "method": "%s", "path": "%s", "status": %d, '
-        '"seconds": %.6f, "received": %d, "sent": %d, "peer": "%s", "request_id": "%s"}\n'
-    ),
-}
+_MILLISECONDS: Final = [f".{number:03d}Z" for number in range(1000)]
+
+
+# Spelt out rather than made from a template: a third of the time, and every request pays it.
+def _text_line(
+    *, when: str, method: str, path: str, status: int, seconds: float, received: int, sent: int, peer: str, id: str
+) -> str:
+    return (
+        f"{when} INFO request method={method} path={path} status={status} seconds={seconds:.6f} "
+        f"received={received} sent={sent} peer={peer} request_id={id}\n"
+    )
+
+
+def _json_line(
+    *, when: str, method: str, path: str, status: int, seconds: float, received: int, sent: int, peer: str, id: str
+) -> str:
+    return (
+        f'{{"time": "{when}", "level": "info", "message": "request", "method": "{method}", "path": "{path}", '
+        f'"status": {status}, "seconds": {seconds:.6f}, "received": {received}, "sent": {sent}, "peer": "{peer}", '
+        f'"request_id": "{id}"}}\n'
+    )
 
 
 class RequestLog:
@@ -117,7 +129,7 @@ class RequestLog:
         self.dropped = 0
         self._told = 0
         self._outlet = _Outlet(stream.fileno())
-        self._template = _REQUEST_LINE[format]
+        self._written = _text_line if format == "text" else _json_line
         self._tame = _tamed_for_text if format == "text" else _tamed_for_json
         self._lines: list[str] = []
         self._text = ""  # lines that are on their way out, from `_at` on
@@ -143,9 +155,17 @@ class RequestLog:
         second = int(now)
         if second != self._second:
             self._second, self._stamp = second, _seconds_stamp(second)
-        when = (now - second) * 1000
-        values = (self._stamp, when, method, path, status, seconds, received, sent, peer, request_id)
-        text = self._template % values
+        text = self._written(
+            when=self._stamp + _MILLISECONDS[int((now - second) * 1000)],
+            method=method,
+            path=path,
+            status=status,
+            seconds=seconds,
+            received=received,
+            sent=sent,
+            peer=peer,
+            id=request_id,
+        )
         self._lines.append(text)
         self._held += len(text)
         if self._timer is None:
