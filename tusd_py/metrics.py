@@ -151,15 +151,15 @@ class Metrics:
     # Listener
 
     def hear(self, event: Event) -> None:
-        match event:
-            case events.UploadCreated(upload):
-                self._created.add(upload.kind.value)
-            case events.UploadFinished(upload):
-                self._finished.add(upload.kind.value)
-            case events.UploadInterrupted(_, _, reason):
-                self._interrupted.add(reason)
-            case _:
-                self._ended[type(event)] += 1
+        kind = type(event)
+        if kind is events.UploadCreated:
+            self._created.add(event.upload.kind)
+        elif kind is events.UploadFinished:
+            self._finished.add(event.upload.kind)
+        elif isinstance(event, events.UploadInterrupted):
+            self._interrupted.add(event.reason)
+        else:
+            self._ended[kind] += 1
 
     # Telling
 

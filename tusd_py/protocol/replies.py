@@ -4,9 +4,9 @@ connection's own fields are added where replies are sent."""
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
+from typing import NamedTuple
 
 from tusd_py.errors import (
     Busy,
@@ -29,8 +29,7 @@ from tusd_py.upload import Kind, State, Upload
 Headers = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What goes back to the client; `close` ends the connection after it."""
 
     status: int

@@ -9,7 +9,7 @@ are errors.UploadFailed; everything else that the back end cannot do at present 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import Enum
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -103,7 +103,7 @@ class Storage(Protocol):
     async def finish(self, upload: Upload) -> None:
         """Make all bytes durable. Idempotent; an error may be followed by another try."""
 
-    def read(self, upload: Upload, start: int, stop: int) -> AsyncIterator[memoryview]:
+    def read(self, upload: Upload, start: int, stop: int) -> AsyncGenerator[memoryview, None]:
         """The bytes of a finished upload in [start, stop)."""
 
     async def delete(self, upload: Upload) -> None:

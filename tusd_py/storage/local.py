@@ -11,7 +11,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from functools import partial
@@ -142,7 +142,7 @@ class LocalStorage:
             await self._make_durable(upload)
         self._background.forget(upload.id)
 
-    async def read(self, upload: Upload, start: int, stop: int) -> AsyncIterator[memoryview]:
+    async def read(self, upload: Upload, start: int, stop: int) -> AsyncGenerator[memoryview, None]:
         fd = self.open(upload)
         try:
             while start < stop:

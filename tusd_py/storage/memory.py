@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from tusd_py.errors import Unavailable, UploadFailed
@@ -48,7 +48,7 @@ class MemoryStorage:
     async def finish(self, upload: Upload) -> None:
         self._stored(upload)
 
-    async def read(self, upload: Upload, start: int, stop: int) -> AsyncIterator[memoryview]:
+    async def read(self, upload: Upload, start: int, stop: int) -> AsyncGenerator[memoryview, None]:
         yield memoryview(bytes(self._stored(upload)[start:stop]))
 
     async def delete(self, upload: Upload) -> None:

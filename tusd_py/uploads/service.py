@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import NamedTuple
 
 from tusd_py.errors import (
@@ -244,7 +244,7 @@ class Uploads:
         upload, _ = await self._look(command)
         return upload
 
-    def read(self, upload: Upload, start: int, stop: int) -> AsyncIterator[memoryview]:
+    def read(self, upload: Upload, start: int, stop: int) -> AsyncGenerator[memoryview, None]:
         """A finished upload's bytes in [start, stop)."""
         return self._storage.read(upload, start, stop)
 

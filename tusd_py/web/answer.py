@@ -51,8 +51,8 @@ def render(reply: Reply, also: str, request: web.BaseRequest, *, keep_alive: boo
 
 
 class Answer(web.StreamResponse):
-    """What aiohttp sends: bytes that are ready, written once, by whoever prepares it first. `patience` is how many seconds
-    a client may go on sending a body that was refused."""
+    """What aiohttp sends: bytes that are ready, written once, by whoever prepares it first. `patience` is how many
+    seconds a client may go on sending a body that was refused."""
 
     def __init__(self, data: bytes, *, keep_alive: bool, patience: float = LINGER_TIME) -> None:
         # nothing of the parent's is used

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from contextlib import aclosing
 from typing import Protocol, assert_never
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
+from aiohttp.streams import EMPTY_PAYLOAD
 
 from tusd_py.errors import NotFound, RangeNotSatisfiable, TusError
 from tusd_py.instruments import Instruments
@@ -69,7 +71,12 @@ class Handler:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         exchange = Exchange(request)
         try:
-            reply = await self._reply(exchange)
+            try:
+                reply = await self._perform(self._understand(exchange), exchange)
+            except TusError as error:
+                reply = self._failed(error, exchange)
+            except Exception as defect:  # noqa: BLE001  # the supervisor at the request edge
+                reply = self._failed(unexpected(defect, exchange.id), exchange)
             answer = self._answer(exchange, reply)
             if exchange.stream is not None or (exchange.body is not None and exchange.body.ended_by is not None):
                 await self._answer_now(exchange, answer)
@@ -78,18 +85,10 @@ class Handler:
             if exchange.body is not None:
                 exchange.body.close()
 
-    async def _reply(self, exchange: Exchange) -> Reply:
-        request = exchange.request
-        try:
-            command = self._understand(exchange)
-            self._instruments.requested(exchange.method)
-            return await self._perform(command, exchange)
-        except TusError as error:
-            if error.created is not None:
-                error.location = self._locations.url(request, error.created)
-            return failed(error, exchange.method, request, self._instruments)
-        except Exception as defect:  # noqa: BLE001  # the supervisor at the request edge
-            return failed(unexpected(defect, exchange.id), exchange.method, request, self._instruments)
+    def _failed(self, error: TusError, exchange: Exchange) -> Reply:
+        if error.created is not None:
+            error.location = self._locations.url(exchange.request, error.created)
+        return failed(error, exchange.method, exchange.request, self._instruments)
 
     def _understand(self, exchange: Exchange) -> Command:
         """The override comes before everything else that looks at the method (T13), then CORS, then the headers."""
@@ -98,7 +97,9 @@ class Handler:
         id = self._id_in(exchange.request.raw_path)
         if exchange.origin is not None:
             self.cors.check(exchange.origin)
-        return tus.parse(exchange.method, id, headers.items(), self._uploads.limits)
+        command = tus.parse(exchange.method, id, headers.items(), self._uploads.limits)
+        self._instruments.requested(exchange.method)
+        return command
 
     def _id_in(self, raw_path: str) -> str | None:
         """The id in an upload URL, None for the creation URL. Nothing is decoded: what is not an id is not found."""
@@ -210,12 +211,13 @@ class Handler:
         request = exchange.request
         if request.method == "HEAD":
             return
-        async for piece in self._uploads.read(*exchange.stream):
-            if request.transport is None:
-                raise ConnectionResetError
-            request.transport.write(piece)
-            async with asyncio.timeout(self._bodies.idle_timeout):
-                await request.writer.drain()
+        async with aclosing(self._uploads.read(*exchange.stream)) as pieces:
+            async for piece in pieces:
+                if request.transport is None:
+                    raise ConnectionResetError
+                request.transport.write(piece)
+                async with asyncio.timeout(self._bodies.idle_timeout):
+                    await request.writer.drain()
 
 
 class Exchange:
@@ -263,4 +265,6 @@ def byte_range(field: str | None, size: int) -> tuple[int, int]:
 def _leaves_a_mess(request: web.BaseRequest) -> bool:
     """Whether the connection must close: bytes of the body are still to come (A9), or aiohttp's parser would hand a
     trailer of this chunked body to the next request (A18, A19, T94)."""
+    if request.content is EMPTY_PAYLOAD:
+        return False
     return not request.content.is_eof() or "Transfer-Encoding" in request.headers
