@@ -34,10 +34,10 @@ from tusd_py.protocol.limits import Limits
 from tusd_py.protocol.rules import Room
 from tusd_py.upload import Kind, State, Upload
 
-FINISHED = replace(UPLOAD, state=State.FINISHED)
-FINAL = replace(FINISHED, kind=Kind.FINAL)
-PARTIAL = replace(FINISHED, kind=Kind.PARTIAL)
-GROWING = replace(PARTIAL, state=State.RECEIVING)
+FINISHED = UPLOAD.evolve(state=State.FINISHED)
+FINAL = FINISHED.evolve(kind=Kind.FINAL)
+PARTIAL = FINISHED.evolve(kind=Kind.PARTIAL)
+GROWING = PARTIAL.evolve(state=State.RECEIVING)
 SMALL = replace(LIMITS, max_size=100)
 HOURLY = replace(LIMITS, expire_after=3600)
 COMMANDS = (Inspect(ID), append(), Terminate(ID), Download(ID))
@@ -77,8 +77,8 @@ def test_an_unfinished_upload_cannot_be_downloaded() -> None:
     ("record", "error"),
     [
         (None, UploadNotFound),
-        (replace(UPLOAD, state=State.EXPIRED), UploadExpired),
-        (replace(UPLOAD, state=State.FAILED), UploadFailed),
+        (UPLOAD.evolve(state=State.EXPIRED), UploadExpired),
+        (UPLOAD.evolve(state=State.FAILED), UploadFailed),
     ],
 )
 def test_what_is_gone_is_told_first(command: OnUpload, record: Upload | None, error: type[TusError]) -> None:
@@ -88,7 +88,7 @@ def test_what_is_gone_is_told_first(command: OnUpload, record: Upload | None, er
 
 
 @pytest.mark.rule("T8", "T44")
-@pytest.mark.parametrize("record", [None, UPLOAD, FINAL, replace(UPLOAD, state=State.EXPIRED)])
+@pytest.mark.parametrize("record", [None, UPLOAD, FINAL, UPLOAD.evolve(state=State.EXPIRED)])
 def test_an_unsupported_version_is_told_before_that(record: Upload | None) -> None:
     """An unsupported version is 412 whether the upload exists or not."""
     with pytest.raises(UnsupportedVersion):
@@ -111,7 +111,7 @@ def test_an_unsupported_version_is_told_before_that(record: Upload | None) -> No
 def test_a_final_upload_takes_no_bytes(command: OnUpload, error: type[TusError], state: State) -> None:
     """PATCH on a final upload is 403 at all times, before media type, syntax and offset, after a missing version."""
     with pytest.raises(error):
-        screen(command, replace(FINAL, state=state))
+        screen(command, FINAL.evolve(state=state))
 
 
 def test_a_fault_is_told_when_the_upload_is_there() -> None:
@@ -136,7 +136,7 @@ def test_a_fault_is_told_when_the_upload_is_there() -> None:
 )
 def test_expiry_slides_and_spares_the_finished(state: State, touched: float, age: float, gone: bool) -> None:
     """An unfinished upload is gone a period after its last write, sweeper or not; a finished one never is."""
-    record = replace(UPLOAD, state=state)
+    record = UPLOAD.evolve(state=state)
     if gone:
         with pytest.raises(UploadExpired):
             rules.screen(Inspect(ID), record, CREATED + touched, CREATED + age, HOURLY)
@@ -149,7 +149,7 @@ def test_expiry_slides_and_spares_the_finished(state: State, touched: float, age
 def test_the_status_of_the_expired_can_be_chosen(status: int, error: type[TusError]) -> None:
     """410 by the specification, 404 for clients that start again on nothing else."""
     with pytest.raises(error) as caught:
-        screen(Inspect(ID), replace(UPLOAD, state=State.EXPIRED), replace(LIMITS, expired_status=status))
+        screen(Inspect(ID), UPLOAD.evolve(state=State.EXPIRED), replace(LIMITS, expired_status=status))
     assert caught.value.status == status
 
 
@@ -283,7 +283,7 @@ def test_room_never_leads_beyond_the_end(
 ) -> None:
     """An append that may go on starts at the true offset, ends within the length and changes no known length."""
     limits = replace(LIMITS, max_size=most)
-    upload = replace(UPLOAD, length=length)
+    upload = UPLOAD.evolve(length=length)
     try:
         room = rules.room(append(claimed, body, declared), upload, offset, limits)
     except (MismatchedOffset, InvalidUploadLength, MaxSizeExceeded, UploadSizeExceeded):
@@ -300,9 +300,9 @@ def test_room_never_leads_beyond_the_end(
     ("parts", "limits", "length"),
     [
         ([(PARTIAL, 100)], LIMITS, 100),
-        ([(PARTIAL, 100), (replace(PARTIAL, length=0), 0), (PARTIAL, 100)], LIMITS, 200),
+        ([(PARTIAL, 100), (PARTIAL.evolve(length=0), 0), (PARTIAL, 100)], LIMITS, 200),
         ([(GROWING, 5), (PARTIAL, 100)], UNFINISHED_TOO, 200),
-        ([(replace(GROWING, length=None), 5), (PARTIAL, 100)], UNFINISHED_TOO, None),
+        ([(GROWING.evolve(length=None), 5), (PARTIAL, 100)], UNFINISHED_TOO, None),
         ([(PARTIAL, 100)], SMALL, 100),
     ],
 )
@@ -316,16 +316,16 @@ def test_the_length_of_a_final_upload(parts: list[tuple[Upload, int]], limits: L
     ("parts", "limits", "error"),
     [
         ([(PARTIAL, 100), (None, 0)], LIMITS, InvalidConcat),
-        ([(replace(PARTIAL, state=State.EXPIRED), 0)], UNFINISHED_TOO, InvalidConcat),
-        ([(replace(PARTIAL, state=State.FAILED), 0)], UNFINISHED_TOO, InvalidConcat),
+        ([(PARTIAL.evolve(state=State.EXPIRED), 0)], UNFINISHED_TOO, InvalidConcat),
+        ([(PARTIAL.evolve(state=State.FAILED), 0)], UNFINISHED_TOO, InvalidConcat),
         ([(FINISHED, 100)], LIMITS, InvalidConcat),
         ([(FINAL, 100)], LIMITS, InvalidConcat),
         ([(GROWING, 5)], LIMITS, UploadNotFinished),
-        ([(replace(GROWING, length=None), 5)], LIMITS, UploadNotFinished),
+        ([(GROWING.evolve(length=None), 5)], LIMITS, UploadNotFinished),
         ([(GROWING, 100)], LIMITS, UploadFinishing),
         ([(PARTIAL, 100), (PARTIAL, 100)], SMALL, MaxSizeExceeded),
-        ([(replace(GROWING, length=None), 50), (PARTIAL, 100)], replace(UNFINISHED_TOO, max_size=149), MaxSizeExceeded),
-        ([(replace(PARTIAL, length=fields.LARGEST), fields.LARGEST), (PARTIAL, 100)], LIMITS, MaxSizeExceeded),
+        ([(GROWING.evolve(length=None), 50), (PARTIAL, 100)], replace(UNFINISHED_TOO, max_size=149), MaxSizeExceeded),
+        ([(PARTIAL.evolve(length=fields.LARGEST), fields.LARGEST), (PARTIAL, 100)], LIMITS, MaxSizeExceeded),
     ],
 )
 def test_parts_that_cannot_be_joined(

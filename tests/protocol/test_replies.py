@@ -103,15 +103,15 @@ def test_appended() -> None:
 )
 def test_inspected(changes: dict[str, object], offset: int, expires: float | None, more: dict[str, str]) -> None:
     """200, never from a cache, with offset, length or its absence, and what the client sent as it sent it."""
-    reply = replies.inspected(replace(UPLOAD, **changes), offset, expires, LIMITS)  # type: ignore[arg-type]  # a table
+    reply = replies.inspected(UPLOAD.evolve(**changes), offset, expires, LIMITS)  # type: ignore[arg-type]  # a table
     assert (reply.status, reply.body, own(reply)) == (200, b"", {"Cache-Control": "no-store", **more})
 
 
 @pytest.mark.rule("T110", "T111", "T112", "T119")
 def test_a_final_upload_inspected() -> None:
     """Its offset is shown when it is joined, before that only if unfinished concatenation is announced."""
-    final = replace(UPLOAD, kind=Kind.FINAL, concat=f"final; {URL}", length=None)
-    joined = replace(final, length=100, state=State.FINISHED)
+    final = UPLOAD.evolve(kind=Kind.FINAL, concat=f"final; {URL}", length=None)
+    joined = final.evolve(length=100, state=State.FINISHED)
     told = {"Cache-Control": "no-store", "Upload-Concat": f"final; {URL}"}
     assert own(replies.inspected(final, 5, None, LIMITS)) == {**told, "Upload-Defer-Length": "1"}
     growing = replies.inspected(final, 5, None, UNFINISHED_TOO)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ async def records(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
 
 def upload(created: float = 1000.5, **told: object) -> Upload:
-    return replace(Upload(new_id(), 10, created), **told)  # type: ignore[arg-type]  # fields by name
+    return Upload(new_id(), 10, created).evolve(**told)  # type: ignore[arg-type]  # fields by name
 
 
 def final(*partials: Upload, created: float = 2000.0, owner: str = "") -> Upload:
@@ -70,7 +69,7 @@ async def test_taken(records: Records) -> None:
     first = upload()
     await records.create(first)
     with pytest.raises(Unavailable):
-        await records.create(replace(first, length=99))
+        await records.create(first.evolve(length=99))
     assert await records.load(first.id) == first
 
 
@@ -79,9 +78,9 @@ async def test_declare_length(records: Records) -> None:
     """A length is set once and then stays."""
     known = upload(length=None)
     await records.create(known)
-    assert await records.declare_length(known.id, 7) == replace(known, length=7)
-    assert await records.declare_length(known.id, 8) == replace(known, length=7)
-    assert await records.load(known.id) == replace(known, length=7)
+    assert await records.declare_length(known.id, 7) == known.evolve(length=7)
+    assert await records.declare_length(known.id, 8) == known.evolve(length=7)
+    assert await records.load(known.id) == known.evolve(length=7)
 
 
 async def test_keep(records: Records) -> None:
@@ -89,19 +88,19 @@ async def test_keep(records: Records) -> None:
     known = upload()
     await records.create(known)
     await records.keep(known.id, "one")
-    assert await records.load(known.id) == replace(known, handle="one")
+    assert await records.load(known.id) == known.evolve(handle="one")
     await records.end(known.id, State.FAILED, 5.0)
     await records.keep(known.id, "two")
     await records.keep(new_id(), "three")
-    assert await records.load(known.id) == replace(known, handle="one", state=State.FAILED, ended=5.0)
+    assert await records.load(known.id) == known.evolve(handle="one", state=State.FAILED, ended=5.0)
 
 
 async def test_finish(records: Records) -> None:
     """Finishing sets state, end, length and handle and nothing else."""
     known = upload(length=None, metadata="name YQ==")
     await records.create(known)
-    done = replace(known, length=12, state=State.FINISHED, ended=2000.0, handle="h")
-    await records.finish(replace(done, metadata="ignored"))
+    done = known.evolve(length=12, state=State.FINISHED, ended=2000.0, handle="h")
+    await records.finish(done.evolve(metadata="ignored"))
     assert await records.load(known.id) == done
 
 
@@ -115,8 +114,8 @@ async def test_end(records: Records) -> None:
     """An expired or failed upload stays as a tombstone."""
     known = upload()
     await records.create(known)
-    assert await records.end(known.id, State.EXPIRED, 5.5) == replace(known, state=State.EXPIRED, ended=5.5)
-    assert await records.load(known.id) == replace(known, state=State.EXPIRED, ended=5.5)
+    assert await records.end(known.id, State.EXPIRED, 5.5) == known.evolve(state=State.EXPIRED, ended=5.5)
+    assert await records.load(known.id) == known.evolve(state=State.EXPIRED, ended=5.5)
 
 
 @pytest.mark.rule("T97")
@@ -150,7 +149,7 @@ async def test_waiting_for(records: Records) -> None:
     twice, other, done = final(a, b, a), final(b), final(a)
     for known in (twice, other, done):
         await records.create(known)
-    await records.finish(replace(done, state=State.FINISHED, ended=1.0))
+    await records.finish(done.evolve(state=State.FINISHED, ended=1.0))
     assert list(await records.waiting_for(a.id)) == [twice]
 
 

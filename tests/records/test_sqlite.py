@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ async def test_also(database: Database) -> None:
     """What comes along with a change is committed with it."""
     records, upload = SqliteRecords(database), Upload(new_id(), 1, 1.0)
     await records.create(upload)
-    await records.finish(replace(upload, state=State.FINISHED, ended=2.0), [NOTE])
+    await records.finish(upload.evolve(state=State.FINISHED, ended=2.0), [NOTE])
     assert await notes(database) == 1
 
 
@@ -56,7 +55,7 @@ async def test_also_fails(database: Database) -> None:
     records, upload = SqliteRecords(database), Upload(new_id(), 1, 1.0)
     await records.create(upload, [NOTE])
     with pytest.raises(Conflict):
-        await records.finish(replace(upload, state=State.FINISHED, ended=2.0), [NOTE])
+        await records.finish(upload.evolve(state=State.FINISHED, ended=2.0), [NOTE])
     assert await records.load(upload.id) == upload
     assert await SqliteRecords(database).load(upload.id) == upload
 
@@ -116,8 +115,8 @@ async def test_cancelled_change(database: Database) -> None:
     change.cancel()
     with pytest.raises(asyncio.CancelledError):
         await change
-    assert await records.load(upload.id) == replace(upload, handle="new")
-    assert await SqliteRecords(database).load(upload.id) == replace(upload, handle="new")
+    assert await records.load(upload.id) == upload.evolve(handle="new")
+    assert await SqliteRecords(database).load(upload.id) == upload.evolve(handle="new")
 
 
 IDS = [new_id() for _ in range(3)]

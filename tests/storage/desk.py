@@ -6,7 +6,6 @@ import os
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from tests.storage.bodies import Script, Step
@@ -75,7 +74,7 @@ class Desk:
     async def finish(self, id: str) -> None:
         offset = await self.offset(id)
         await self.storage.finish(self[id])
-        self._uploads[id] = replace(self[id], length=offset, state=State.FINISHED, ended=1.0)
+        self._uploads[id] = self[id].evolve(length=offset, state=State.FINISHED, ended=1.0)
 
     async def finished(self, data: bytes) -> str:
         id = await self.create(len(data), data)
@@ -98,7 +97,7 @@ class Desk:
 
     def told(self, id: str, length: int | None) -> None:
         """The length becomes known."""
-        self._uploads[id] = replace(self[id], length=length)
+        self._uploads[id] = self[id].evolve(length=length)
 
     def inherit(self, other: Desk) -> None:
         """Go on with what another desk remembers."""
@@ -107,7 +106,7 @@ class Desk:
     def _keeper(self, id: str) -> Callable[[str], object]:
         async def keep(handle: str) -> None:
             self.kept.append((id, handle))
-            self._uploads[id] = replace(self[id], handle=handle)
+            self._uploads[id] = self[id].evolve(handle=handle)
 
         return keep
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -193,7 +192,7 @@ async def test_floor_left_over(tmp_path: Path, kind: str, text: bytes, offset: i
         (tmp_path / "uploads" / f"{id}.floor").write_bytes(text)
     async with opened(kind, tmp_path) as after:
         after.inherit(before)
-        after._uploads[id] = replace(before[id], handle=f"{BOOT}/0")
+        after._uploads[id] = before[id].evolve(handle=f"{BOOT}/0")
         assert await after.offset(id) == offset
         assert await after.add(id, b"p me") == offset + 4
         assert await after.content(id) == b"hello"[:offset] + b"p me"
@@ -209,7 +208,7 @@ async def test_foreign_floors(tmp_path: Path) -> None:
         os.mkfifo(paths[2])
     async with opened("finish", tmp_path) as after:
         for id in ids:
-            after._uploads[id] = replace(before[id], handle=f"{BOOT}/0")
+            after._uploads[id] = before[id].evolve(handle=f"{BOOT}/0")
             assert await after.offset(id) == 0
 
 

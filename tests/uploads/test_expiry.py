@@ -58,7 +58,7 @@ def test_stale(created: float, touched: float, now: float, complete: bool, after
     idle = after is not None and now >= max(created, touched) + after
     assert stale == (idle and not complete)
     for state in (State.FINISHED, State.FAILED, State.EXPIRED):
-        assert not is_stale(replace(upload, state=state), touched, complete, now, Limits((), expire_after=after))
+        assert not is_stale(upload.evolve(state=state), touched, complete, now, Limits((), expire_after=after))
 
 
 @pytest.mark.rule("T78", "T79", "T81", "T82")

@@ -6,7 +6,6 @@ import asyncio
 import re
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -224,7 +223,7 @@ async def test_terminate_stops_a_writer_first(office: Office, client: Client) ->
 
 
 def made(number: int, **changes: Any) -> Upload:
-    return replace(Upload(new_id(), 10, 1_700_000_000.0 + number // 3), **changes)  # three share a moment
+    return Upload(new_id(), 10, 1_700_000_000.0 + number // 3).evolve(**changes)  # three share a moment
 
 
 async def test_pages_hold_still_while_uploads_come(office: Office, client: Client) -> None:

@@ -6,7 +6,6 @@ There is no database here, so the statements that come along in `also` are ignor
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 
 from tusd_py.database import Statement
 from tusd_py.errors import Unavailable, UploadNotFound
@@ -34,26 +33,26 @@ class MemoryRecords:
     async def declare_length(self, id: str, length: int) -> Upload | None:
         upload = self._uploads.get(id)
         if upload is not None and upload.length is None:
-            upload = self._uploads[id] = replace(upload, length=length)
+            upload = self._uploads[id] = upload.evolve(length=length)
         return upload
 
     async def keep(self, id: str, handle: str) -> None:
         upload = self._uploads.get(id)
         if upload is not None and upload.state is State.RECEIVING:
-            self._uploads[id] = replace(upload, handle=handle)
+            self._uploads[id] = upload.evolve(handle=handle)
 
     async def finish(self, upload: Upload, also: Sequence[Statement] = ()) -> None:
         known = self._uploads.get(upload.id)
         if known is None:
             raise UploadNotFound
-        self._uploads[upload.id] = replace(
-            known, state=upload.state, ended=upload.ended, length=upload.length, handle=upload.handle
+        self._uploads[upload.id] = known.evolve(
+            state=upload.state, ended=upload.ended, length=upload.length, handle=upload.handle
         )
 
     async def end(self, id: str, state: State, ended: float, also: Sequence[Statement] = ()) -> Upload | None:
         upload = self._uploads.get(id)
         if upload is not None:
-            upload = self._uploads[id] = replace(upload, state=state, ended=ended)
+            upload = self._uploads[id] = upload.evolve(state=state, ended=ended)
         return upload
 
     async def remove(self, id: str, also: Sequence[Statement] = ()) -> bool:

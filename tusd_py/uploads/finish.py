@@ -12,7 +12,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 
 from tusd_py.errors import StorageFull, TusError, Unavailable, UploadFailed, UploadFinishing, UploadLocked
 from tusd_py.hooks.events import Listeners, UploadCreated, UploadFinished
@@ -102,7 +101,7 @@ class Finisher:
             if recorded:
                 await self.fail(final, lost)
             raise
-        return await self.run(replace(final, length=size), recorded=recorded)
+        return await self.run(final.evolve(length=size), recorded=recorded)
 
     async def so_far(self, final: Upload) -> tuple[Upload, Extent]:
         """A final that waits: its length as soon as its partials' are known (T111), what they have stored (T119) and
@@ -111,7 +110,7 @@ class Finisher:
         extents = [await self._storage.extent(part) for part in parts]
         lengths = [part.length for part in parts if part.length is not None]
         if final.length is None and len(lengths) == len(final.partials):
-            final = replace(final, length=sum(lengths))
+            final = final.evolve(length=sum(lengths))
         complete = all(part.state is State.FINISHED for part in parts)
         touched = self._clock() if complete else max(extent.touched for extent in extents)
         return final, Extent(sum(extent.offset for extent in extents), touched)

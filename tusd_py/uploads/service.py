@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import NamedTuple
 
 from tusd_py.errors import (
@@ -36,6 +36,9 @@ from tusd_py.uploads.receive import InMemory, Keeper, Receiver
 from tusd_py.uploads.writers import Writers
 
 SMALL_BODY = 64 << 10  # 64 KiB: a small body is stored before its record is committed, a larger one after
+
+
+Filling = Awaitable[tuple[Upload, int]]  # the upload and the bytes stored of it
 
 
 class Progress(NamedTuple):
@@ -93,30 +96,34 @@ class Uploads:
         self._insist_on_room(command.length or 0)
         kind = Kind.PARTIAL if command.partial else Kind.REGULAR
         upload = Upload(new_id(), command.length, self._clock(), command.metadata, kind, command.concat)
-        async with self._locks.hold(upload.id, when_wanted=None, patience=self._patience):
-            upload = await self._storage.create(upload, bytes_follow=_brings_bytes(command))
-            try:
-                upload, offset = await self._create(command, upload, body)
-            except UploadFinishing as wait:
-                wait.created = upload.id
-                raise
-            except TusError:
-                await self._discard(upload)
-                raise
-            except asyncio.CancelledError:
-                if await self._records.load(upload.id) is None:  # else it can be resumed, or expires
-                    await self._storage.delete(upload)
-                raise
+        if command.body is not None and command.body <= SMALL_BODY:
+            upload, offset = await self._create(command, upload, body, self._create_small)  # nobody knows its id yet
+        else:
+            async with self._locks.hold(upload.id, when_wanted=None, patience=self._patience):
+                upload, offset = await self._create(command, upload, body, self._create_large)
         progress = self._progress(upload, Extent(offset, self._clock()))
         if (error := self._cut_short(progress, body)) is not None:
             error.created, error.offset = upload.id, offset
             raise error
         return progress
 
-    async def _create(self, command: Create, upload: Upload, body: Body) -> tuple[Upload, int]:
-        if command.body is not None and command.body <= SMALL_BODY:
-            return await self._create_small(command, upload, body)
-        return await self._create_large(command, upload, body)
+    async def _create(
+        self, command: Create, upload: Upload, body: Body, fill: Callable[[Create, Upload, Body], Filling]
+    ) -> tuple[Upload, int]:
+        """Make a place, fill it, and leave nothing behind when that fails."""
+        upload = await self._storage.create(upload, bytes_follow=_brings_bytes(command))
+        try:
+            return await fill(command, upload, body)
+        except UploadFinishing as wait:
+            wait.created = upload.id
+            raise
+        except TusError:
+            await self._discard(upload)
+            raise
+        except asyncio.CancelledError:
+            if await self._records.load(upload.id) is None:  # else it can be resumed, or expires
+                await self._storage.delete(upload)
+            raise
 
     async def _create_small(self, command: Create, upload: Upload, body: Body) -> tuple[Upload, int]:
         """The bytes first, then one commit for the record, finished if it is: what thousands of phones send."""
