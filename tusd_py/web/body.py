@@ -75,10 +75,16 @@ class RequestBody(Stream):
         """How many seconds the client may go on sending after its body was ended early."""
         return SHORT_LINGER if self.ended_by in (Ending.IDLE, Ending.STOPPING) else LINGER_TIME
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether a spliced body ended early, whoever's fault it was, and its client may still be sending."""
+        return self._takeover is not None and bool(self._left) and self.ended_by is not Ending.DROPPED
+
     async def linger(self) -> None:
-        """After an early answer, take what the client still sends, or it would see a reset in place of the answer."""
-        if self._takeover is None or self.ended_by is Ending.DROPPED:
-            return  # aiohttp lingers by itself where its parser is in charge
+        """After an early answer, take what the client still sends, or it would see a reset in place of the answer.
+        Where aiohttp's parser is in charge, the connection itself does so."""
+        if self._takeover is None:
+            return
         null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         try:
             async with asyncio.timeout(self.patience):

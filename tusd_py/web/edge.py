@@ -24,7 +24,7 @@ from tusd_py.protocol import replies
 from tusd_py.web.answer import LINGER_TIME, Answer, render
 from tusd_py.web.body import DROPS, LINGER_BYTES
 from tusd_py.web.cors import Cors
-from tusd_py.web.failures import unexpected
+from tusd_py.web.failures import request_id, unexpected
 
 HEADROOM = 4 << 10  # 4 KiB above our own limits, so that it is us who refuse a long field, with a proper answer (A12)
 
@@ -251,13 +251,15 @@ class Connection(RequestHandler):
     ) -> web.StreamResponse:
         """What the parser refuses (A13), or what escaped every other net, in the form of all our errors."""
         error: TusError
+        id = request_id(None)
         if status < 500:
             error = BadRequest("A header field is too long.") if isinstance(exc, LineTooLong) else BadRequest()
         else:
-            error = unexpected(exc, "-")
+            error = unexpected(exc, id)
         self._edge.instruments.refused(error.status, error.code)
         reply = replies.failed(error, request.method == "HEAD", False)
-        also = self._edge.cors().lines(request.headers.get("Origin"), preflight=False)
+        cors = self._edge.cors().lines(request.headers.get("Origin"), preflight=False)
+        also = f"{cors}X-Request-ID: {id}\r\n"
         return Answer(render(reply, also, request, keep_alive=False), keep_alive=False)
 
     def _watch_head(self) -> None:

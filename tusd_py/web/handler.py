@@ -78,7 +78,7 @@ class Handler:
             except Exception as defect:  # noqa: BLE001  # the supervisor at the request edge
                 reply = self._failed(unexpected(defect, exchange.id), exchange)
             answer = self._answer(exchange, reply)
-            if exchange.stream is not None or (exchange.body is not None and exchange.body.ended_by is not None):
+            if exchange.stream is not None or (exchange.body is not None and exchange.body.cut_off):
                 await self._answer_now(exchange, answer)
             return answer
         finally:
