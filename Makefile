@@ -32,7 +32,7 @@ test: $(DEVELOPED)  ## the fast suite
 	$(PYTHON) -m pytest -n 2 -m "not slow and not strace and not root and not browser" $(ARGS)
 
 test-slow: $(DEVELOPED)  ## what takes longer
-	$(PYTHON) -m pytest -m slow $(ARGS)
+	$(PYTHON) -m pytest -n 2 -m slow $(ARGS)
 
 check: $(DEVELOPED)  ## ruff and mypy
 	$(VENV)/bin/ruff check .
