@@ -41,7 +41,7 @@ BUSY_TIMEOUT = 5_000  # ms; only outsiders (a backup, a shell) can be in the way
 COPY_WAL_EVERY = 4 << 20  # bytes the log may grow before its pages are copied into the database
 MAX_WAL = 64 << 20  # bytes; beyond them the writer stops for a moment and empties the log itself
 EMPTYING_TIMEOUT = 100  # ms that this moment may take while somebody reads
-MOST_JOINED = 64  # rows in one INSERT; times 11 columns stays below SQLite's limit of 999 variables in old versions
+MOST_JOINED = 64  # rows in one INSERT: as many statements for SQLite to know, and less than 999 variables in each
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 
 
@@ -209,14 +209,13 @@ def _joined(sql: str, columns: int, rows: int) -> str:
 
 
 def _alike(batch: Sequence[Sequence[Statement]], place: int) -> list[Statement]:
-    """The rows that can go in together from here on: adjacent ones only, since commits land in the order of the batch.
-    Their number is a power of two, so that SQLite meets few different statements."""
+    """The rows that can go in together from here on: adjacent ones, since commits land in the order of the batch."""
     rows = []
     for statements in batch[place : place + MOST_JOINED]:
         if len(statements) != 1 or not statements[0].joins or statements[0].sql != batch[place][0].sql:
             break
         rows.append(statements[0])
-    return rows[: 1 << (len(rows).bit_length() - 1)] if rows else rows
+    return rows
 
 
 class _RolledBack(Exception):
@@ -252,8 +251,13 @@ class _Writer:
             return [_ours(error) for _ in batch]
 
     def _transaction(self, batch: Sequence[Sequence[Statement]]) -> list[Outcome]:
-        self._db.execute("BEGIN IMMEDIATE")
         outcomes: list[Outcome] = []
+        alike = _alike(batch, 0)
+        if len(alike) == len(batch):
+            outcomes = self._insert_together(alike)  # one statement is a transaction of its own
+        if outcomes:
+            return outcomes
+        self._db.execute("BEGIN IMMEDIATE")
         while len(outcomes) < len(batch):
             alike = _alike(batch, len(outcomes))
             outcomes += self._insert_together(alike) or [self._attempt(batch[len(outcomes)])]
@@ -265,12 +269,12 @@ class _Writer:
         return outcomes
 
     def _insert_together(self, rows: list[Statement]) -> list[Outcome]:
-        """Insert several requests' rows by one statement; nothing if one of them is refused, which is then found alone.
+        """Insert requests' rows by one statement; nothing if one of them is refused, which is then found alone.
 
         Each statement gives up the interpreter's lock and has to win it back from the event loop, which costs more
         than the row.
         """
-        if len(rows) < 2:
+        if not rows:
             return []
         sql = _joined(rows[0].sql, len(rows[0].parameters), len(rows))
         try:
