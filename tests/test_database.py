@@ -225,6 +225,7 @@ async def test_full_disk(database: Database) -> None:
     assert await ids(database) == [2]
 
 
+@pytest.mark.slow
 async def test_log_stays_small(database: Database, path: Path) -> None:
     """The log does not grow with what is written."""
     largest = 0

@@ -125,7 +125,7 @@ def test_a_chunk_that_breaks_off_is_discarded(server: Server, sent: int, ending:
 
 
 @pytest.mark.rule("T84", "T20")
-@pytest.mark.parametrize("sent", [1000, 3 * MIB])
+@pytest.mark.parametrize("sent", [3 * MIB, pytest.param(1000, marks=pytest.mark.slow)])
 def test_kill_9_discards_what_was_not_verified(start_server: StartServer, sent: int) -> None:
     """A server that dies in the middle of a checksummed chunk comes back without any of it."""
     server = start_server()
