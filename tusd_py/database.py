@@ -154,8 +154,8 @@ class Database:
         self._thread.shutdown()
 
     def _gather(self) -> None:
-        """Whoever comes in this turn of the loop still joins; while they are few, so does the next turn, since a hop and a
-        transaction shared by more are cheaper for each."""
+        """Whoever comes in this turn of the loop still joins, and while they are few also whoever comes in the next: a
+        hop and a transaction are cheaper for each when more share them."""
         if len(self._waiting) < FEW:
             self._loop.call_soon(self._send)
         else:
