@@ -119,7 +119,7 @@ class Connection(RequestHandler):
         """Serve this connection's requests, one after the other.
 
         It does what aiohttp's own loop does, without a task and a timer for each request, which would cost a HEAD a
-        quarter of its time: the handler runs in the connection's task, and keep-alive has one timer a connection.
+        tenth of its instructions: the handler runs in the connection's task, keep-alive has one timer a connection.
         """
         self._task_handler = asyncio.current_task()
         while not self._force_close:
