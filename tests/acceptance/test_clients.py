@@ -83,6 +83,7 @@ def test_tuspy_over_cuts(server: Server, proxy: CuttingProxy, film: Path, stream
     assert arrived(server, uploader.url, film)
 
 
+@pytest.mark.slow
 @pytest.mark.rule("T20", "T28")
 def test_tuspy_goes_on_after_kill_9(start_server: StartServer, film: Path, stream: BinaryIO) -> None:
     """A second run of the client finds, after a crash of the server, where the first one stopped."""

@@ -264,6 +264,7 @@ def test_a_long_list(server: Server) -> None:
     assert server.get(answer.path).body == b"ab" * 400
 
 
+@pytest.mark.slow
 @pytest.mark.rule("T103", "T20")
 def test_a_final_upload_survives_kill_9(start_server: StartServer) -> None:
     """What was answered with 201 is whole after a crash."""

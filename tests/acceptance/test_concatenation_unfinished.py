@@ -69,6 +69,7 @@ def test_finished_partials_make_it_at_once(server: Server) -> None:
     assert final(server, server.files + "A" * 22).status in (400, 404)
 
 
+@pytest.mark.slow
 @pytest.mark.rule("T118")
 def test_it_completes_over_a_restart(start_server: StartServer) -> None:
     """A crash in between does not lose what was promised."""

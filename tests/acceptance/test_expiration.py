@@ -40,6 +40,7 @@ def test_everybody_is_told_when(server_with: StartServer) -> None:
     assert all(86395 <= expires(answer) - now <= 86405 for answer in answers)
 
 
+@pytest.mark.slow
 @pytest.mark.rule("T80")
 def test_the_locale_does_not_matter(start_server: StartServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dates are English wherever the server runs."""
@@ -93,6 +94,7 @@ def test_expiry_is_seen_with_the_first_request(server_with: StartServer) -> None
     assert server.patch(path, 3, b"d").status == 410
 
 
+@pytest.mark.slow
 @pytest.mark.rule("T81", "T82")
 def test_expiry_is_seen_after_a_restart(start_server: StartServer) -> None:
     """What expired while the server was down is gone with the first request."""
@@ -104,6 +106,7 @@ def test_expiry_is_seen_after_a_restart(start_server: StartServer) -> None:
     assert server.head(path).status == 410
 
 
+@pytest.mark.slow
 @pytest.mark.rule("T79", "T78")
 def test_a_write_gives_the_whole_period_again(server_with: StartServer) -> None:
     """The date moves with every write, so that an upload that lives does not expire."""

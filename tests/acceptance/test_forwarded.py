@@ -108,6 +108,7 @@ def test_a_path_alone(server_with: StartServer) -> None:
     assert server.offset(answer["Location"]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.rule("T54", "T48", "T114")
 @pytest.mark.parametrize(("given", "bare"), [("/up/load", "/up/load"), ("/up/load/", "/up/load"), ("/", "")])
 def test_another_base_path(server_with: StartServer, given: str, bare: str) -> None:

@@ -60,6 +60,7 @@ def test_settings_are_read_again(start_server: StartServer, tmp_path: Path) -> N
     assert server.options(fields={"Origin": "https://old.example"}).status == 403
 
 
+@pytest.mark.slow
 def test_a_quieter_log(start_server: StartServer, tmp_path: Path) -> None:
     """log_level can be raised and lowered while running, for the lines of requests too."""
     config = tmp_path / "tusd.toml"

@@ -7,6 +7,7 @@ import pytest
 from tests.proof.crash import crash
 
 
+@pytest.mark.slow
 @pytest.mark.rule("T28", "T84")
 def test_a_crash() -> None:
     """The server dies once at a random moment, and nothing acknowledged is lost."""
