@@ -208,7 +208,6 @@ def test_tus_js_client_cancels(server: Server, npm_folder: Path, library: str, f
 # curl
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.rule("T45", "T26", "T52")
 def test_curl(server: Server, film: Path, tmp_path: Path) -> None:
     """Two curl commands, one of them asking for 100 Continue, are a whole upload."""
