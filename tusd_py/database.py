@@ -166,7 +166,8 @@ class Database:
         self._batches.put(batch)
 
     def _run(self) -> None:
-        """The writer's thread, until it is told to end. A queue of its own costs a third of the executor's hop."""
+        """The writer's thread, until it is told to end. A plain queue carries the batches: an executor would make a
+        future for each."""
         while (batch := self._batches.get()) is not None:
             began = perf_counter()
             outcomes = self._writer.commit([request.statements for request in batch])
@@ -288,7 +289,9 @@ class _Writer:
         sql = _joined(rows[0].sql, len(rows[0].parameters), len(rows))
         try:
             self._db.execute(sql, [value for row in rows for value in row.parameters])
-        except (sqlite3.Error, OverflowError, ValueError):
+        except (sqlite3.Error, OverflowError, ValueError) as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
+                raise  # perhaps a failed sync of the log: a second one would lie (law 7)
             return []
         return [[Result([], 1)] for _ in rows]
 

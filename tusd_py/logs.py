@@ -96,7 +96,7 @@ def _seconds_stamp(seconds: int) -> str:
 _MILLISECONDS: Final = [f".{number:03d}Z" for number in range(1000)]
 
 
-# Spelt out rather than made from a template: a third of the time, and every request pays it.
+# Spelt out rather than made from a template, which takes longer, and every request pays it.
 def _text_line(
     *, when: str, method: str, path: str, status: int, seconds: float, received: int, sent: int, peer: str, id: str
 ) -> str:
