@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tusd_py.database import MAX_WAITING, MAX_WAL, Conflict, Database, Result, Statement
+from tusd_py.checkpoints import MAX_WAL
+from tusd_py.database import MAX_WAITING, Conflict, Database, Result, Statement
 from tusd_py.errors import StartError, StorageFull, Unavailable
 from tusd_py.instruments import Silent
 
@@ -223,6 +225,32 @@ async def test_full_disk(database: Database) -> None:
     await database.commit([Statement("PRAGMA max_page_count = 1000000")])
     await database.commit([insert(2, MIB)])
     assert await ids(database) == [2]
+
+
+async def test_io_error(database: Database) -> None:
+    """An I/O error in the middle of a batch fails everybody in it, and nothing of it is tried a second time."""
+    await database.commit([insert(1)])
+    with largest_file(MIB):
+        outcomes = await asyncio.gather(
+            database.commit([Statement("DELETE FROM things WHERE id = 1")]),
+            database.commit([insert(2, 16 * MIB)]),
+            return_exceptions=True,
+        )
+    assert [type(outcome) for outcome in outcomes] == [Unavailable, Unavailable]
+    assert await ids(database) == [1]
+    await database.commit([insert(2)])
+    assert await ids(database) == [1, 2]
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Meanwhile no file of this process grows beyond: writes fail with EFBIG, an I/O error to SQLite."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.slow

@@ -1,0 +1,208 @@
+"""Statements in, outcomes out: the one connection that writes, and what becomes of each request in a batch.
+
+Blocking code of one thread; database.py carries batches here and outcomes back. One request's statements succeed or
+fail together; one that fails takes no other with it. Only an I/O error, which may be a failed sync of the log, and a
+COMMIT that fails, fail everybody in the batch: neither is ever tried a second time (law 7).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final, NamedTuple
+
+from tusd_py.checkpoints import Checkpoints
+from tusd_py.errors import StartError, StorageFull, TusError, Unavailable
+from tusd_py.migrations import connect, migrate
+
+MOST_JOINED: Final = (
+    64  # rows in one INSERT: as many statements for SQLite to know, and less than 999 variables in each
+)
+ALONE_AT_MOST: Final = 5.0  # seconds
+
+
+class Statement(NamedTuple):
+    """One SQL statement. A `needed` one that touches no row fails its request with Conflict. `joins` says that it is an
+    `INSERT … VALUES (?, …)` of one row without RETURNING: those of several requests then go in with one statement."""
+
+    sql: str
+    parameters: tuple[object, ...] = ()
+    needed: bool = False
+    joins: bool = False
+
+
+class Result(NamedTuple):
+    """What a statement gave back (RETURNING), and how many rows it touched."""
+
+    rows: list[tuple[Any, ...]]
+    touched: int
+
+
+class Conflict(Unavailable):
+    """The record exists already or is gone; try again in a moment."""
+
+    statement: Statement | None = None  # the needed one that touched no row; None where a constraint refused
+
+
+Outcome = list[Result] | TusError
+
+
+@lru_cache(maxsize=64)
+def _joined(sql: str, columns: int, rows: int) -> str:
+    return sql + f", ({', '.join('?' * columns)})" * (rows - 1)
+
+
+def _alike(batch: Sequence[Sequence[Statement]], place: int) -> list[Statement]:
+    """The rows that can go in together from here on: adjacent ones, since commits land in the order of the batch."""
+    rows = []
+    for statements in batch[place : place + MOST_JOINED]:
+        if len(statements) != 1 or not statements[0].joins or statements[0].sql != batch[place][0].sql:
+            break
+        rows.append(statements[0])
+    return rows
+
+
+class _RolledBack(Exception):
+    """SQLite gave up the transaction of a whole batch for the fault of one statement."""
+
+
+class Writer:
+    """The connection that writes. All of it runs in one thread."""
+
+    def __init__(self, path: Path, gate: AbstractContextManager[Any], untidy: Callable[[], None]) -> None:
+        path.touch(mode=0o600)  # an upload's id is what entitles to it: nobody else may read them
+        self._gate = gate
+        self._db = connect(path)
+        try:
+            self.version = migrate(self._db, path)
+        except (sqlite3.Error, StartError):
+            self._db.close()
+            raise
+        self._checkpoints = Checkpoints(path, self._db, untidy)
+
+    def commit(self, batch: Sequence[Sequence[Statement]]) -> list[Outcome]:
+        """Every request's outcome, whatever happens: nobody may wait for ever."""
+        try:
+            with self._gate:
+                return self._outcomes(batch)
+        except Exception as error:  # noqa: BLE001  # a supervisor: the gate, or a fault of ours
+            return [ours(error) for _ in batch]
+
+    def _outcomes(self, batch: Sequence[Sequence[Statement]]) -> list[Outcome]:
+        try:
+            return self._transaction(batch)
+        except _RolledBack:
+            return self._each_alone(batch)
+        except Exception as error:  # noqa: BLE001  # a supervisor: BEGIN, COMMIT, an I/O error or a fault of ours
+            self._roll_back()
+            return [ours(error) for _ in batch]
+
+    def _each_alone(self, batch: Sequence[Sequence[Statement]]) -> list[Outcome]:
+        """The disk is full: whoever needs no room succeeds. Others wait for the gate meanwhile, so not for long."""
+        until = monotonic() + ALONE_AT_MOST
+        return [self._outcomes([statements])[0] if monotonic() < until else Unavailable() for statements in batch]
+
+    def _transaction(self, batch: Sequence[Sequence[Statement]]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        alike = _alike(batch, 0)
+        if len(alike) == len(batch):
+            outcomes = self._insert_together(alike)  # one statement is a transaction of its own
+        if outcomes:
+            return outcomes
+        self._db.execute("BEGIN IMMEDIATE")
+        while len(outcomes) < len(batch):
+            alike = _alike(batch, len(outcomes))
+            outcomes += self._insert_together(alike) or [self._attempt(batch[len(outcomes)])]
+            if not self._db.in_transaction:  # a full disk takes all of it back
+                if len(batch) > 1:
+                    raise _RolledBack
+                return outcomes
+        self._db.execute("COMMIT")
+        return outcomes
+
+    def _insert_together(self, rows: list[Statement]) -> list[Outcome]:
+        """Insert requests' rows by one statement; nothing if one of them is refused, which is then found alone.
+
+        Each statement gives up the interpreter's lock and has to win it back from the event loop, which costs more
+        than the row.
+        """
+        if not rows:
+            return []
+        sql = _joined(rows[0].sql, len(rows[0].parameters), len(rows))
+        try:
+            self._db.execute(sql, [value for row in rows for value in row.parameters])
+        except (sqlite3.Error, OverflowError, ValueError) as error:
+            if _is_io_error(error):
+                raise
+            return []
+        return [[Result([], 1)] for _ in rows]
+
+    def _attempt(self, statements: Sequence[Statement]) -> Outcome:
+        try:
+            return [self._run(statements[0])] if len(statements) == 1 else self._together(statements)
+        except Conflict as conflict:
+            return conflict
+        except (sqlite3.Error, OverflowError, ValueError) as error:  # the latter two: a value that SQLite cannot hold
+            if _is_io_error(error):
+                raise
+            return ours(error)
+
+    def _together(self, statements: Sequence[Statement]) -> list[Result]:
+        self._db.execute("SAVEPOINT request")
+        try:
+            results = [self._run(statement) for statement in statements]
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK TO request")
+                self._db.execute("RELEASE request")
+            raise
+        self._db.execute("RELEASE request")
+        return results
+
+    def _run(self, statement: Statement) -> Result:
+        cursor = self._db.execute(statement.sql, statement.parameters)
+        rows = cursor.fetchall() if cursor.description else []
+        if statement.needed and not cursor.rowcount:
+            conflict = Conflict()
+            conflict.statement = statement
+            raise conflict
+        return Result(rows, cursor.rowcount)
+
+    def _roll_back(self) -> None:
+        try:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        except sqlite3.Error:
+            pass  # the disk is failing: the next BEGIN says so to those who come next, and it is tried again then
+
+    def tidy(self) -> None:
+        """After a transaction: keep the log small. Never raises."""
+        self._checkpoints.tidy()
+
+    def close(self) -> None:
+        """SQLite copies and deletes the log when the last connection goes."""
+        self._checkpoints.close()
+        self._db.close()
+
+
+def _is_io_error(error: Exception) -> bool:
+    """Perhaps a failed sync of the log: a second one would lie (law 7)."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF == sqlite3.SQLITE_IOERR
+
+
+def ours(error: Exception) -> TusError:
+    """The failure in our words, with its cause chained (law 7)."""
+    ours: TusError
+    if isinstance(error, sqlite3.IntegrityError):
+        ours = Conflict()
+    elif getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        ours = StorageFull()
+    else:
+        ours = Unavailable()
+    ours.__cause__ = error
+    return ours
