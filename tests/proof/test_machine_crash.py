@@ -309,3 +309,21 @@ async def test_a_length_below_what_fell_back(tmp_path: Path) -> None:
     async with life(tmp_path, "second") as after:
         assert await after.append(id, 100, b"", length=100) == 100
         assert await after.content(id) == data[:100]
+
+
+@pytest.mark.rule("T65")
+@pytest.mark.parametrize("boot", ["first", "second"])
+async def test_dying_after_a_length_was_declared(tmp_path: Path, boot: str) -> None:
+    """The process dies between the declared length and the cut of what fell back: the next one finishes it there."""
+    data = payload("declared and died", 200)
+    async with life(tmp_path, "first") as before:
+        id = await before.create(None, data[:100])
+    async with life(tmp_path, "first", crash=True) as cut_short:
+        assert await cut_short.append(id, 100, data[100:]) == 200
+    if boot == "first":
+        (tmp_path / "uploads" / f"{id}.floor").write_bytes(b"100\n")
+    async with life(tmp_path, boot, crash=True) as died:
+        await died.records.declare_length(id, 100)
+    async with life(tmp_path, boot) as after:
+        assert await after.offset(id) == 100
+        assert await after.content(id) == data[:100]

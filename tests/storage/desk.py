@@ -73,8 +73,9 @@ class Desk:
 
     async def finish(self, id: str) -> None:
         offset = await self.offset(id)
+        self.told(id, offset)
         await self.storage.finish(self[id])
-        self._uploads[id] = self[id].evolve(length=offset, state=State.FINISHED, ended=1.0)
+        self._uploads[id] = self[id].evolve(state=State.FINISHED, ended=1.0)
 
     async def finished(self, data: bytes) -> str:
         id = await self.create(len(data), data)

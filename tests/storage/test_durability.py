@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from tests.storage.damage import (
-    becomes_pipe,
     becomes_shorter,
     path_of,
 )
@@ -162,15 +161,28 @@ async def test_finish_many(tmp_path: Path) -> None:
     assert failed <= set(lost)
 
 
+@contextmanager
+def cannot_be_synced(path: Path) -> Iterator[None]:
+    """In the place of the file's descriptor stands a pipe, which fdatasync refuses."""
+    (fd,) = [fd for fd, name in descriptors().items() if name == str(path)]
+    ends = os.pipe()
+    os.dup2(ends[1], fd, inheritable=False)
+    try:
+        yield
+    finally:
+        for end in ends:
+            os.close(end)
+
+
 @pytest.mark.parametrize("length", [5, LARGE])
 async def test_failed_sync_is_final(tmp_path: Path, length: int) -> None:
     """A sync that fails is never tried again: the file goes into quarantine, and the upload has failed."""
     async with opened("finish", tmp_path) as desk:
-        id = await desk.create(length)
-        becomes_pipe(path_of(tmp_path, id))  # what can be opened but not synced
-        for _ in range(2):
-            with pytest.raises(UploadFailed):
-                await desk.storage.finish(desk[id])
+        id = await desk.create(length, bytes(length), bytes_follow=True)
+        with cannot_be_synced(path_of(tmp_path, id)), pytest.raises(UploadFailed):
+            await desk.storage.finish(desk[id])
+        with pytest.raises(UploadFailed):
+            await desk.storage.finish(desk[id])
     assert not path_of(tmp_path, id).exists()
     assert (tmp_path / "quarantine" / id).exists()
 

@@ -182,6 +182,23 @@ async def test_process_dies_in_an_attempt(tmp_path: Path, kind: str) -> None:
     assert [path.name for path in (tmp_path / "copy" / "uploads").iterdir()] == [id]
 
 
+@pytest.mark.rule("T65", "T84")
+@pytest.mark.parametrize("tail", [6, LARGE])
+async def test_finish_where_an_attempt_began(tmp_path: Path, kind: str, tail: int) -> None:
+    """A length that ends where an unverified chunk begins finishes the upload there: its tail and its floor go."""
+    async with opened(kind, tmp_path) as before:
+        id = await before.create(None, b"hello")
+        with path_of(tmp_path, id).open("ab") as file:
+            file.write(bytes(tail))
+        path_of(tmp_path, f"{id}.floor").write_bytes(b"5\n")
+    async with opened(kind, tmp_path) as after:
+        after.inherit(before)
+        await after.finish(id)
+        assert await after.offset(id) == 5
+        assert await after.read(id) == b"hello"
+    assert [path.name for path in (tmp_path / "uploads").iterdir()] == [id]
+
+
 @pytest.mark.parametrize(("text", "offset"), [(b"3\n", 3), (b"99\n", 5), (b"", 0), (b"nonsense", 0), (b"-1\n", 0)])
 @pytest.mark.parametrize("kind", ["finish", "os"])
 async def test_floor_left_over(tmp_path: Path, kind: str, text: bytes, offset: int) -> None:

@@ -101,7 +101,8 @@ class Storage(Protocol):
         """Keep the bytes of `body` from offset `at` on, which the caller has from `extent`; returns the new offset."""
 
     async def finish(self, upload: Upload) -> None:
-        """Make all bytes durable. Idempotent; an error may be followed by another try."""
+        """Make all bytes durable, and those beyond the length, which never counted, go away. Idempotent; an error may
+        be followed by another try."""
 
     def read(self, upload: Upload, start: int, stop: int) -> AsyncGenerator[memoryview, None]:
         """The bytes of a finished upload in [start, stop)."""

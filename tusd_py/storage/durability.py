@@ -60,11 +60,8 @@ def boot_id() -> str:
     return path.read_text().strip() if path.exists() else "unknown"
 
 
-def sync_file(name: str, folder: int, open_already: int | None = None) -> None:
+def sync_file(name: str, folder: int) -> None:
     """fdatasync a file of the folder. Raises OSError; a failed sync must never be tried a second time (law 7)."""
-    if open_already is not None:
-        os.fdatasync(open_already)
-        return
     fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     try:
         os.fdatasync(fd)
@@ -73,8 +70,7 @@ def sync_file(name: str, folder: int, open_already: int | None = None) -> None:
 
 
 class _Waiting(NamedTuple):
-    name: str
-    fd: int | None
+    fd: int
     future: asyncio.Future[None]
 
 
@@ -95,19 +91,19 @@ class GroupSync:
         self._busy = False
         self._usual = SLOW_SYNC  # seconds a sync takes, smoothed
 
-    async def sync(self, name: str, fd: int | None) -> None:
-        """Returns when the file, open as `fd` if it is, and its entry in the folder are durable. Raises OSError."""
+    async def sync(self, fd: int) -> None:
+        """Returns when the file that is open as `fd`, and its entry in the folder, are durable. Raises OSError."""
         if self._usual < INSTANT_SYNC and self._guard.allows(started := time.monotonic()):
-            self._sync_at_once(name, fd, started)
+            self._sync_at_once(fd, started)
             return
         future: Steadfast[None] = Steadfast(loop=asyncio.get_running_loop())
-        self._waiting.append(_Waiting(name, fd, future))
+        self._waiting.append(_Waiting(fd, future))
         if not self._busy:
             self._send()
         await future
 
-    def _sync_at_once(self, name: str, fd: int | None, started: float) -> None:
-        sync_file(name, self._folder, fd)
+    def _sync_at_once(self, fd: int, started: float) -> None:
+        os.fdatasync(fd)
         os.fsync(self._folder)
         ended = time.monotonic()
         self._guard.spent(started, ended)
@@ -140,7 +136,7 @@ class GroupSync:
 
     def _sync_one(self, waiting: _Waiting) -> OSError | None:
         try:
-            sync_file(waiting.name, self._folder, waiting.fd)
+            os.fdatasync(waiting.fd)
         except OSError as error:
             return error
         return None

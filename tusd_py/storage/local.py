@@ -17,14 +17,14 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-from tusd_py.errors import Unavailable, UploadFailed
+from tusd_py.errors import UploadFailed
 from tusd_py.instruments import Instruments
 from tusd_py.storage import copying
 from tusd_py.storage.base import Body, Extent, Keep
 from tusd_py.storage.body import LoopGuard
-from tusd_py.storage.durability import UNTRIED, BackgroundSync, GroupSync, Handle, boot_id, sync_file
+from tusd_py.storage.durability import BackgroundSync, GroupSync, Handle, boot_id
 from tusd_py.storage.floors import Floors
-from tusd_py.storage.foreign import LOST, mapped, ours
+from tusd_py.storage.foreign import mapped, ours
 from tusd_py.threads import Pool
 from tusd_py.upload import State, Upload, is_id
 
@@ -134,12 +134,20 @@ class LocalStorage:
             except BaseException:
                 os.close(fd)
                 raise
-        self._hand_on(upload.id, fd, wanted=offset == upload.length and self._syncs_next(upload))
+        self._hand_on(upload.id, fd, wanted=offset == upload.length and upload.id not in self._attempts)
         return offset
 
     async def finish(self, upload: Upload) -> None:
-        if self._durability is not Durability.OS:
-            await self._make_durable(upload)
+        fd = self._at_hand.pop(upload.id, None)
+        if fd is None:
+            assert upload.length is not None
+            with mapped:
+                fd = self._open_at(upload, upload.length)  # a tail that does not count must not outlive the finish
+        try:
+            if self._durability is not Durability.OS:
+                await self._make_durable(upload, fd)
+        finally:
+            os.close(fd)
         self._background.forget(upload.id)
 
     async def read(self, upload: Upload, start: int, stop: int) -> AsyncGenerator[memoryview, None]:
@@ -299,7 +307,7 @@ class LocalStorage:
         if self._durability is Durability.FINISH and at + moved != upload.length:
             self._background.left(upload.id, at + moved, Handle.parse(upload.handle).synced, keep)
         if self._durability is Durability.ALWAYS and moved:
-            await self._make_durable(upload)
+            await self._make_durable(upload, fd)
             await self._acknowledge(upload.id, partial(self._promise, upload.id, at + moved, keep))
         return moved
 
@@ -314,33 +322,22 @@ class LocalStorage:
         else:
             attempt.acknowledge = acknowledge
 
-    def _syncs_next(self, upload: Upload) -> bool:
-        """Whether a complete upload is synced by its open file as soon as it is finished."""
-        return self._joins_group(upload) and self._durability is not Durability.OS and upload.id not in self._attempts
-
     def _joins_group(self, upload: Upload) -> bool:
         return upload.length is not None and upload.length <= GROUP_BYTES
 
-    async def _make_durable(self, upload: Upload) -> None:
-        fd = self._at_hand.pop(upload.id, None)
+    async def _make_durable(self, upload: Upload, fd: int) -> None:
         try:
             if self._joins_group(upload):
-                await self._group.sync(upload.id, fd)
+                await self._group.sync(fd)
             else:
-                await self._syncs.run(self._sync_with_entry, upload.id)
+                await self._syncs.run(self._sync_with_entry, fd)
         except OSError as error:
-            if error.errno in UNTRIED:
-                raise Unavailable from error
-            if error.errno not in LOST:
-                self._set_aside(upload.id)
+            self._set_aside(upload.id)
             raise UploadFailed from error
-        finally:
-            if fd is not None:
-                os.close(fd)
 
-    def _sync_with_entry(self, id: str) -> None:
+    def _sync_with_entry(self, fd: int) -> None:
         started = time.monotonic()
-        sync_file(id, self._folder)
+        os.fdatasync(fd)
         os.fsync(self._folder)
         self._instruments.synced(time.monotonic() - started)
 
