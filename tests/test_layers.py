@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "transactions": ("errors", "migrations", "checkpoints"),
     "checkpoints": ("migrations",),
     "migrations": ("errors",),
+    "turnstile": (),
     "protocol": ("errors", "upload"),
     "locks": ("errors", "upload"),
     "storage": ("errors", "upload", "instruments", "threads"),

@@ -13,6 +13,8 @@ Laws:
 * A caller that is cancelled hears of it when its transaction has ended (law 10).
 * No reader keeps a snapshot open, and the WAL is copied back outside the writer, so it stays small.
 * sqlite3's exceptions stop here (law 7): StorageFull, Conflict or Unavailable, with the cause chained.
+* Where several processes write, a request waits for the gate for `patience` at most: a batch that has not begun by then
+  is given up, whoever is in it or comes while the gate stays shut is told Unavailable, and nothing of it is written.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from time import perf_counter
 from typing import Any, Final
 
@@ -39,6 +42,8 @@ __all__ = ["MAX_WAITING", "Conflict", "Database", "Landed", "Result", "Statement
 
 MAX_WAITING: Final = 10_000  # requests; beyond them the disk is so far behind that clients had better come back
 FEW: Final = 8  # requests
+GATE_PATIENCE: Final = 15.0  # seconds; who holds the gate for 10 is killed, so that most who wait never hear of it
+WATCH_EVERY: Final = 0.1  # of this patience
 
 Landed = Callable[[list[Result]], None]
 
@@ -47,29 +52,44 @@ class Database:
     """Belongs to the event loop that opened it."""
 
     def __init__(
-        self, writer: Writer, thread: ThreadPoolExecutor, reader: aiosqlite.Connection, instruments: Instruments
+        self,
+        writer: Writer,
+        thread: ThreadPoolExecutor,
+        reader: aiosqlite.Connection,
+        instruments: Instruments,
+        patience: float | None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._writer = writer
         self._thread = thread
-        self._batches: SimpleQueue[list[_Request] | None] = SimpleQueue()
+        self._batches: SimpleQueue[_Batch | None] = SimpleQueue()
         thread.submit(self._run)
         self._reader = reader
         self._instruments = instruments
+        self._patience = patience
         self._waiting: list[_Request] = []
+        self._sent: _Batch | None = None
+        self._watch: asyncio.TimerHandle | None = None
         self._busy = False
+        self._refusal: str | None = None
         self._closing = False
         self._drained = asyncio.Event()
         self._drained.set()
 
     @classmethod
     async def open(
-        cls, path: Path, instruments: Instruments, gate: AbstractContextManager[Any] | None = None
+        cls,
+        path: Path,
+        instruments: Instruments,
+        gate: AbstractContextManager[Any] | None = None,
+        *,
+        patience: float = GATE_PATIENCE,
     ) -> Database:
         """Open or create the file and bring its schema up to date; errors.StartError says why that cannot be.
 
-        Every write transaction, from before BEGIN until after COMMIT, runs inside `gate`, in the writer's thread: where
-        several processes share the file, that is their turnstile.
+        Every write transaction, from before BEGIN until after COMMIT, and so the migrations, runs inside `gate`, in the
+        writer's thread: where several processes share the file, that is their turnstile. For `patience` seconds a
+        request waits for it; there is no limit to how long opening does.
         """
         loop = asyncio.get_running_loop()
         thread = ThreadPoolExecutor(1, thread_name_prefix="tusd-database")
@@ -87,12 +107,12 @@ class Database:
         except StartError:
             thread.shutdown()
             raise
-        return cls(writer, thread, reader, instruments)
+        return cls(writer, thread, reader, instruments, None if gate is None else patience)
 
     async def commit(self, statements: Sequence[Statement], landed: Landed | None = None) -> list[Result]:
         """Run the statements as one transaction; returns a result each once they are durable."""
-        if self._closing or len(self._waiting) >= MAX_WAITING:
-            raise Unavailable("The database is stopping." if self._closing else "Too many writes wait for the disk.")
+        if self._refusal is not None or len(self._waiting) >= MAX_WAITING:
+            raise Unavailable(self._refusal or "Too many writes wait for the disk.")
         request = _Request(statements, landed, Steadfast(loop=self._loop))
         self._waiting.append(request)
         if not self._busy:
@@ -118,7 +138,10 @@ class Database:
         if self._closing:
             return
         self._closing = True
+        self._refusal = "The database is stopping."
         await self._drained.wait()
+        if self._watch is not None:
+            self._watch.cancel()
         await self._reader.close()
         self._batches.put(None)
         await asyncio.wrap_future(self._thread.submit(self._writer.close))
@@ -133,22 +156,28 @@ class Database:
             self._send()
 
     def _send(self) -> None:
-        batch, self._waiting = self._waiting, []
-        self._batches.put(batch)
+        self._sent = _Batch(self._waiting)
+        self._waiting = []
+        self._batches.put(self._sent)
+        if self._patience is not None and self._watch is None:
+            self._watch = self._loop.call_later(WATCH_EVERY * self._patience, self._look, self._patience)
 
     def _run(self) -> None:
         """The writer's thread, until it is told to end. A plain queue carries the batches: an executor would make a
         future for each."""
         while (batch := self._batches.get()) is not None:
             began = perf_counter()
-            outcomes = self._writer.commit([request.statements for request in batch])
+            outcomes = self._writer.commit([request.statements for request in batch.requests], batch.claim)
             self._loop.call_soon_threadsafe(self._land, batch, outcomes, perf_counter() - began)
             self._writer.tidy()
 
-    def _land(self, batch: list[_Request], outcomes: list[Outcome], seconds: float) -> None:
+    def _land(self, batch: _Batch, outcomes: list[Outcome], seconds: float) -> None:
         landed = 0
-        for request, outcome in zip(batch, outcomes, strict=True):
-            landed += request.land(outcome)
+        if batch.given_up:
+            self._refusal = "The database is stopping." if self._closing else None
+        else:
+            for request, outcome in zip(batch.requests, outcomes, strict=True):
+                landed += request.land(outcome)
         if landed:
             self._instruments.committed(landed, seconds)
         if self._waiting:
@@ -156,6 +185,38 @@ class Database:
         else:
             self._busy = False
             self._drained.set()
+
+    def _look(self, patience: float) -> None:
+        """From time to time while there is work: is the gate shut for too long?"""
+        self._watch = None
+        if self._busy and self._sent is not None:
+            if perf_counter() - self._sent.sent > patience and self._sent.claim():
+                self._give_up(self._sent)
+            self._watch = self._loop.call_later(WATCH_EVERY * patience, self._look, patience)
+
+    def _give_up(self, batch: _Batch) -> None:
+        """The thread still waits for the gate; until it is back, nobody else may begin to wait."""
+        batch.given_up = True
+        self._refusal = "Another process keeps the database to itself."
+        waiting, self._waiting = self._waiting, []
+        for request in (*batch.requests, *waiting):
+            request.land(Unavailable(self._refusal))
+
+
+class _Batch:
+    """What goes to the writer's thread in one hop. Either the thread begins it or the loop gives it up: whoever claims
+    it first."""
+
+    __slots__ = ("_claimed", "given_up", "requests", "sent")
+
+    def __init__(self, requests: list[_Request]) -> None:
+        self.requests = requests
+        self.sent = perf_counter()
+        self.given_up = False
+        self._claimed = Lock()
+
+    def claim(self) -> bool:
+        return self._claimed.acquire(blocking=False)
 
 
 class _Request:

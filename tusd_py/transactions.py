@@ -76,19 +76,21 @@ class Writer:
     def __init__(self, path: Path, gate: AbstractContextManager[Any], untidy: Callable[[], None]) -> None:
         path.touch(mode=0o600)  # an upload's id is what entitles to it: nobody else may read them
         self._gate = gate
-        self._db = connect(path)
-        try:
-            self.version = migrate(self._db, path)
-        except (sqlite3.Error, StartError):
-            self._db.close()
-            raise
-        self._checkpoints = Checkpoints(path, self._db, untidy)
+        with gate:  # processes that start together must not all migrate
+            self._db = connect(path)
+            try:
+                self.version = migrate(self._db, path)
+            except (sqlite3.Error, StartError):
+                self._db.close()
+                raise
+        self._checkpoints = Checkpoints(path, self._db, gate, untidy)
 
-    def commit(self, batch: Sequence[Sequence[Statement]]) -> list[Outcome]:
-        """Every request's outcome, whatever happens: nobody may wait for ever."""
+    def commit(self, batch: Sequence[Sequence[Statement]], begin: Callable[[], bool]) -> list[Outcome]:
+        """Every request's outcome, whatever happens: nobody may wait for ever. `begin` is asked once the gate is open;
+        if it says no, the batch has been given up meanwhile: nothing is written, and there are no outcomes."""
         try:
             with self._gate:
-                return self._outcomes(batch)
+                return self._outcomes(batch) if begin() else []
         except Exception as error:  # noqa: BLE001  # a supervisor: the gate, or a fault of ours
             return [ours(error) for _ in batch]
 
