@@ -37,6 +37,7 @@ from tusd_py.records.sqlite import SqliteRecords
 from tusd_py.storage.body import Chunks
 from tusd_py.storage.local import Durability, LocalStorage
 from tusd_py.threads import Pool
+from tusd_py.uploads.backing import Backing
 from tusd_py.uploads.expiry import Retention, Sweep
 from tusd_py.uploads.service import Uploads
 from tusd_py.web import ops, zero_copy
@@ -95,7 +96,14 @@ class Server:
         )
         self.records = SqliteRecords(database)
         self.locks = MemoryLocks()
-        self._listeners = Listeners(metrics, metrics.hear)
+        self._backing = Backing(
+            self.storage,
+            self.records,
+            self.locks,
+            Listeners(metrics, metrics.hear),
+            metrics,
+            patience=settings.finish_wait,
+        )
         self.uploads = self._make_service()
         self._request_log = logs.RequestLog(sys.stderr, settings.log_format, on=logs_requests(settings))
         self.tls = tls_context(settings)
@@ -195,14 +203,9 @@ class Server:
     def _make_service(self) -> Uploads:
         in_memory = functools.partial(Chunks, pool=self._byte_pool, guard=self.storage.guard)
         return Uploads(
-            self.storage,
-            self.records,
-            self.locks,
-            self._listeners,
-            self.metrics,
+            self._backing,
             limits_of(self.settings, self.storage),
             in_memory=in_memory,
-            finish_wait=self.settings.finish_wait,
             reserve=self.settings.free_space_reserve,
         )
 
@@ -242,15 +245,10 @@ class Server:
 
     async def _make_sweep(self) -> None:
         sweep = Sweep(
-            self.storage,
-            self.records,
-            self.locks,
-            self._listeners,
-            self.metrics,
+            self._backing,
             self.uploads.finisher,
             limits=lambda: self.uploads.limits,
             retention=lambda: Retention(self.settings.keep_finished, self.settings.tombstones),
-            clock=time.time,
             started=self._started,
         )
         await sweep.run(lambda: self.settings.sweep_interval)

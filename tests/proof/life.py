@@ -26,6 +26,7 @@ from tusd_py.storage.body import Chunks, LoopGuard, Stream
 from tusd_py.storage.durability import Handle
 from tusd_py.storage.local import Durability, LocalStorage
 from tusd_py.threads import Pool
+from tusd_py.uploads.backing import Backing
 from tusd_py.uploads.service import Uploads
 
 EVERYTHING = ("creation", "creation-with-upload", "creation-defer-length", "checksum", "termination", "concatenation")
@@ -131,8 +132,8 @@ async def life(
     )
     records = SqliteRecords(database)
     in_memory = functools.partial(Chunks, pool=pool, guard=storage.guard)
-    limits, listeners = Limits(EVERYTHING), Listeners(Silent())
-    uploads = Uploads(storage, records, MemoryLocks(), listeners, Silent(), limits, in_memory=in_memory)
+    backing = Backing(storage, records, MemoryLocks(), Listeners(Silent()), Silent())
+    uploads = Uploads(backing, Limits(EVERYTHING), in_memory=in_memory)
     try:
         yield Life(folder, storage, records, uploads, pool)
     finally:

@@ -29,6 +29,7 @@ from tusd_py.storage.local import Durability, LocalStorage
 from tusd_py.storage.memory import MemoryStorage
 from tusd_py.threads import Pool
 from tusd_py.upload import State, Upload
+from tusd_py.uploads.backing import Backing
 from tusd_py.uploads.digests import new_digest
 from tusd_py.uploads.expiry import Retention, Sweep
 from tusd_py.uploads.finish import FIRST_RETRY
@@ -166,18 +167,10 @@ class World:
     def begin(self, storage: Storage, records: Records) -> None:
         self.storage, self.records, self.locks = storage, records, MemoryLocks()
         self.started = self.clock()
-        self.listeners = Listeners(self.instruments, self._hear, self.events.append)
-        self.uploads = Uploads(
-            storage,
-            records,
-            self.locks,
-            self.listeners,
-            self.instruments,
-            self.limits,
-            in_memory=partial(Chunks, pool=self.pool, guard=LoopGuard()),
-            clock=self.clock,
-            finish_wait=PATIENCE,
-        )
+        listeners = Listeners(self.instruments, self._hear, self.events.append)
+        self.backing = Backing(storage, records, self.locks, listeners, self.instruments, self.clock, PATIENCE)
+        in_memory = partial(Chunks, pool=self.pool, guard=LoopGuard())
+        self.uploads = Uploads(self.backing, self.limits, in_memory=in_memory)
         self.sweep = self.make_sweep()
 
     def _hear(self, event: Event) -> None:
@@ -185,15 +178,10 @@ class World:
 
     def make_sweep(self, retention: Retention | None = None) -> Sweep:
         return Sweep(
-            self.storage,
-            self.records,
-            self.locks,
-            self.listeners,
-            self.instruments,
+            self.backing,
             self.uploads.finisher,
             limits=lambda: self.uploads.limits,
             retention=lambda: retention or Retention(),
-            clock=self.clock,
             started=self.started,
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from tusd_py.storage.body import Chunks
 from tusd_py.storage.local import Durability, LocalStorage
 from tusd_py.threads import Pool
 from tusd_py.upload import Upload
+from tusd_py.uploads.backing import Backing
 from tusd_py.uploads.service import Progress, Uploads
 from tusd_py.web import ops
 
@@ -81,14 +81,9 @@ async def opened(folder: Path) -> AsyncIterator[Office]:
     storage = LocalStorage(folder, durability=Durability.FINISH, byte_pool=pool, sync_pool=syncs, instruments=metrics)
     records, locks = SqliteRecords(database), MemoryLocks()
     uploads = Uploads(
-        storage,
-        records,
-        locks,
-        Listeners(metrics, metrics.hear),
-        metrics,
+        Backing(storage, records, locks, Listeners(metrics, metrics.hear), metrics),
         LIMITS,
         in_memory=partial(Chunks, pool=pool, guard=storage.guard),
-        clock=time.time,
     )
     metrics.observe(open_connections=lambda: 3, receiving=lambda: len(uploads.writers), free_bytes=storage.free)
     async with AsyncExitStack() as closing:

@@ -28,6 +28,7 @@ from tusd_py.records.memory import MemoryRecords
 from tusd_py.storage.body import Chunks
 from tusd_py.storage.local import Durability, LocalStorage
 from tusd_py.threads import Pool
+from tusd_py.uploads.backing import Backing
 from tusd_py.uploads.service import Uploads
 from tusd_py.web.body import BodyReader
 from tusd_py.web.cors import Cors
@@ -182,16 +183,16 @@ class Stage(Verbs):
             sync_pool=self._sync_pool,
             instruments=self.instruments,
         )
-        self.uploads = Uploads(
+        backing = Backing(
             self.storage,
             self.records,
             self.locks,
             Listeners(self.instruments, self.events.append),
             self.instruments,
-            self._limits,
-            in_memory=partial(Chunks, pool=self.byte_pool, guard=self.storage.guard),
-            finish_wait=PATIENCE,
+            patience=PATIENCE,
         )
+        in_memory = partial(Chunks, pool=self.byte_pool, guard=self.storage.guard)
+        self.uploads = Uploads(backing, self._limits, in_memory=in_memory)
         handler = Handler(
             self.uploads,
             self._reader(self.byte_pool, self.storage.guard, self.instruments),

@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 
 from tusd_py.errors import TusError
-from tusd_py.hooks.events import Listeners, UploadCreated
-from tusd_py.locks.base import Locks
+from tusd_py.hooks.events import UploadCreated
 from tusd_py.protocol import rules
 from tusd_py.protocol.commands import Concatenate
 from tusd_py.protocol.limits import Limits
-from tusd_py.records.base import Records
-from tusd_py.storage.base import Storage
 from tusd_py.upload import Kind, State, Upload, new_id
+from tusd_py.uploads.backing import Backing
 from tusd_py.uploads.finish import Finisher
 
 GRACE = 24 * 3600.0  # seconds in which the same list gives the same final upload (T107)
@@ -23,32 +21,19 @@ Part = tuple[Upload | None, int]  # and the bytes stored of it
 
 
 class Concatenator:
-    """Makes final uploads. `patience` is how long, in seconds, it waits for each lock."""
+    """Makes final uploads."""
 
-    def __init__(
-        self,
-        storage: Storage,
-        records: Records,
-        locks: Locks,
-        listeners: Listeners,
-        finisher: Finisher,
-        *,
-        clock: Callable[[], float],
-        patience: float,
-    ) -> None:
-        self._storage = storage
-        self._records = records
-        self._locks = locks
-        self._listeners = listeners
+    def __init__(self, backing: Backing, finisher: Finisher) -> None:
+        self._backing = backing
+        self._storage = backing.storage
+        self._records = backing.records
         self._finisher = finisher
-        self._clock = clock
-        self._patience = patience
 
     async def concatenate(self, command: Concatenate, limits: Limits, insist_on_room: Callable[[int], None]) -> Upload:
         """T107: idempotent. Partials are locked in sorted order, so that two finals cannot wait for each other."""
         async with AsyncExitStack() as held:
             await self._hold(held, ["final " + " ".join(command.partials)])
-            known = await self._records.final_of(command.partials, "", self._clock() - GRACE)
+            known = await self._records.final_of(command.partials, "", self._backing.clock() - GRACE)
             if known is not None:
                 return known
             rules.concatenated(await self._parts(command.partials), limits)  # refused anyway: disturbs nobody
@@ -59,7 +44,9 @@ class Concatenator:
             return await self._make(command, length, [part for part, _ in parts if part is not None])
 
     async def _make(self, command: Concatenate, length: int | None, parts: Sequence[Upload]) -> Upload:
-        upload = Upload(new_id(), length, self._clock(), command.metadata, Kind.FINAL, command.concat, command.partials)
+        upload = Upload(
+            new_id(), length, self._backing.clock(), command.metadata, Kind.FINAL, command.concat, command.partials
+        )
         upload = await self._storage.create(upload)
         try:
             if all(part.state is State.FINISHED for part in parts):
@@ -69,7 +56,7 @@ class Concatenator:
             if await self._records.load(upload.id) is None:
                 await self._storage.delete(upload)
             raise
-        self._listeners.tell(UploadCreated(upload))
+        self._backing.listeners.tell(UploadCreated(upload))
         return upload
 
     async def _parts(self, ids: Iterable[str]) -> list[Part]:
@@ -83,4 +70,4 @@ class Concatenator:
 
     async def _hold(self, held: AsyncExitStack, ids: Iterable[str]) -> None:
         for id in ids:
-            await held.enter_async_context(self._locks.hold(id, when_wanted=None, patience=self._patience))
+            await held.enter_async_context(self._backing.undisturbed(id))

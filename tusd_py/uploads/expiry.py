@@ -8,19 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tusd_py.errors import TusError, UploadFailed
-from tusd_py.hooks.events import Listeners, UploadExpired, UploadTerminated
-from tusd_py.instruments import Instruments
-from tusd_py.locks.base import Locks
+from tusd_py.hooks.events import UploadExpired, UploadTerminated
 from tusd_py.protocol import rules
 from tusd_py.protocol.limits import Limits
-from tusd_py.records.base import Records
-from tusd_py.storage.base import Extent, Storage
+from tusd_py.storage.base import Extent
 from tusd_py.upload import Kind, State, Upload
+from tusd_py.uploads.backing import Backing
 from tusd_py.uploads.finish import Finisher
 
 log = logging.getLogger("tusd_py.uploads")
 
 BREATH = 100  # uploads looked at before others get the event loop
+BRIEFLY = 1.0  # seconds that it waits for an upload; the next round comes back to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +42,19 @@ class Sweep:
 
     def __init__(
         self,
-        storage: Storage,
-        records: Records,
-        locks: Locks,
-        listeners: Listeners,
-        instruments: Instruments,
+        backing: Backing,
         finisher: Finisher,
         *,
         limits: Callable[[], Limits],
         retention: Callable[[], Retention],
-        clock: Callable[[], float],
         started: float,
     ) -> None:
-        self._storage = storage
-        self._records = records
-        self._locks = locks
-        self._listeners = listeners
-        self._instruments = instruments
+        self._backing = backing
+        self._storage = backing.storage
+        self._records = backing.records
         self._finisher = finisher
         self._limits = limits
         self._retention = retention
-        self._clock = clock
         self._started = started
         self._looked_for_orphans = False
 
@@ -73,7 +64,7 @@ class Sweep:
             try:
                 await self.round()
             except Exception:  # a supervisor of background work: logs, counts, tries again
-                self._instruments.background_failed("sweep")
+                self._backing.instruments.background_failed("sweep")
                 log.exception("sweep-failed")
             await asyncio.sleep(interval())
 
@@ -89,7 +80,7 @@ class Sweep:
         seen = 0
         async for upload in self._records.scan(State.RECEIVING):
             if is_stale(
-                upload, upload.created, False, self._clock(), self._limits()
+                upload, upload.created, False, self._backing.clock(), self._limits()
             ):  # cheap: before its file is asked
                 await self._try_to_expire(upload)
             seen += 1
@@ -104,15 +95,15 @@ class Sweep:
             log.warning("expire-failed", extra={"id": upload.id, "error": error.code})
 
     async def _expire_one(self, upload: Upload) -> None:
-        if self._locks.is_held(upload.id) or not await self._is_stale(upload):
+        if self._backing.locks.is_held(upload.id) or not await self._is_stale(upload):
             return
-        async with self._locks.hold(upload.id, when_wanted=None, patience=1.0):
+        async with self._backing.undisturbed(upload.id, BRIEFLY):
             now_known = await self._records.load(upload.id)
             if now_known is None or now_known.state is not State.RECEIVING or not await self._is_stale(now_known):
                 return
-            await self._records.end(upload.id, State.EXPIRED, self._clock())
+            await self._records.end(upload.id, State.EXPIRED, self._backing.clock())
             log.info("upload-expired", extra={"id": upload.id})
-            self._listeners.tell(UploadExpired(upload))
+            self._backing.listeners.tell(UploadExpired(upload))
             await self._storage.delete(upload)
         if upload.kind is Kind.PARTIAL:
             await self._finisher.orphan_finals(upload.id)
@@ -121,8 +112,8 @@ class Sweep:
         try:
             extent = await self._extent(upload)
         except UploadFailed:
-            return is_stale(upload, upload.created, False, self._clock(), self._limits())
-        return is_stale(upload, extent.touched, extent.offset == upload.length, self._clock(), self._limits())
+            return is_stale(upload, upload.created, False, self._backing.clock(), self._limits())
+        return is_stale(upload, extent.touched, extent.offset == upload.length, self._backing.clock(), self._limits())
 
     async def _extent(self, upload: Upload) -> Extent:
         return (
@@ -136,13 +127,13 @@ class Sweep:
         if self._looked_for_orphans:
             return
         async for id in self._storage.strays(self._started):
-            if await self._records.load(id) is None and not self._locks.is_held(id):
+            if await self._records.load(id) is None and not self._backing.locks.is_held(id):
                 log.info("orphan-removed", extra={"id": id})
                 await self._storage.delete(Upload(id, None, self._started))
         self._looked_for_orphans = True
 
     async def _retire(self) -> None:
-        retention, now = self._retention(), self._clock()
+        retention, now = self._retention(), self._backing.clock()
         for tombstone in (State.EXPIRED, State.FAILED):
             await self._forget(tombstone, now - retention.tombstones)
         if retention.finished is not None:
@@ -155,11 +146,11 @@ class Sweep:
 
     async def _forget_one(self, upload: Upload) -> None:
         try:
-            async with self._locks.hold(upload.id, when_wanted=None, patience=1.0):
+            async with self._backing.undisturbed(upload.id, BRIEFLY):
                 await self._records.remove(upload.id)
                 await self._storage.delete(upload)
         except TusError as error:
             log.warning("retire-failed", extra={"id": upload.id, "error": error.code})
             return
         if upload.state is State.FINISHED:
-            self._listeners.tell(UploadTerminated(upload))
+            self._backing.listeners.tell(UploadTerminated(upload))

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from tusd_py.errors import StorageFull, TusError, Unavailable, UploadFailed, UploadFinishing, UploadLocked
-from tusd_py.hooks.events import Listeners, UploadCreated, UploadFinished
+from tusd_py.hooks.events import UploadCreated, UploadFinished
 from tusd_py.hooks.events import UploadFailed as Failed
-from tusd_py.instruments import Instruments
-from tusd_py.locks.base import Locks
-from tusd_py.records.base import Records
-from tusd_py.storage.base import Extent, Joinable, Storage
+from tusd_py.storage.base import Extent, Joinable
 from tusd_py.upload import Kind, State, Upload
+from tusd_py.uploads.backing import Backing
 
 log = logging.getLogger("tusd_py.uploads")
 
@@ -31,26 +29,13 @@ _ALIVE = (State.RECEIVING, State.FINISHED)
 
 
 class Finisher:
-    """Finishes uploads. `patience` is how long, in seconds, it waits for a lock that it needs."""
+    """Finishes uploads."""
 
-    def __init__(
-        self,
-        storage: Storage,
-        records: Records,
-        locks: Locks,
-        listeners: Listeners,
-        instruments: Instruments,
-        *,
-        clock: Callable[[], float],
-        patience: float,
-    ) -> None:
-        self._storage = storage
-        self._records = records
-        self._locks = locks
-        self._listeners = listeners
-        self._instruments = instruments
-        self._clock = clock
-        self._patience = patience
+    def __init__(self, backing: Backing) -> None:
+        self._backing = backing
+        self._storage = backing.storage
+        self._records = backing.records
+        self._listeners = backing.listeners
         self._retries: dict[str, asyncio.Task[None]] = {}
 
     async def run(self, upload: Upload, *, recorded: bool = True) -> Upload:
@@ -60,7 +45,7 @@ class Finisher:
         """
         try:
             await self._storage.finish(upload)
-            finished = upload.finished(self._clock())
+            finished = upload.finished(self._backing.clock())
             await (self._records.finish(finished) if recorded else self._records.create(finished))
         except UploadFailed as lost:
             if recorded:
@@ -81,7 +66,7 @@ class Finisher:
 
     async def fail(self, upload: Upload, why: TusError) -> None:
         """It can never be finished: 410 from now on."""
-        await self._records.end(upload.id, State.FAILED, self._clock())
+        await self._records.end(upload.id, State.FAILED, self._backing.clock())
         log.error("upload-failed", extra={"id": upload.id, "error": why.code})
         self._listeners.tell(Failed(upload, why.code))
         if upload.kind is Kind.PARTIAL:
@@ -112,7 +97,7 @@ class Finisher:
         if final.length is None and len(lengths) == len(final.partials):
             final = final.evolve(length=sum(lengths))
         complete = all(part.state is State.FINISHED for part in parts)
-        touched = self._clock() if complete else max(extent.touched for extent in extents)
+        touched = self._backing.clock() if complete else max(extent.touched for extent in extents)
         return final, Extent(sum(extent.offset for extent in extents), touched)
 
     async def resume(self) -> None:
@@ -148,7 +133,7 @@ class Finisher:
     async def _join_waiting(self, final: Upload) -> None:
         async with AsyncExitStack() as held:
             for id in sorted(set(final.partials)):
-                await held.enter_async_context(self._locks.hold(id, when_wanted=None, patience=self._patience))
+                await held.enter_async_context(self._backing.undisturbed(id))
             parts = [part for part in await self._parts(final) if part is not None and part.state is State.FINISHED]
             if len(parts) == len(final.partials):
                 await self.join(final, parts, recorded=True)
@@ -168,13 +153,13 @@ class Finisher:
                 await self._retry_once(id)
                 return
             except (UploadFinishing, UploadLocked, Unavailable, StorageFull):
-                self._instruments.background_failed("finish")
+                self._backing.instruments.background_failed("finish")
                 pause = min(max(2 * pause, FIRST_RETRY), LAST_RETRY)
             except UploadFailed:
                 return  # and recorded as such
 
     async def _retry_once(self, id: str) -> None:
-        async with self._locks.hold(id, when_wanted=None, patience=self._patience):
+        async with self._backing.undisturbed(id):
             upload = await self._records.load(id)
             if upload is None or upload.state is not State.RECEIVING or not await self._is_complete(upload):
                 return

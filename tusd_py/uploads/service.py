@@ -20,15 +20,13 @@ from tusd_py.errors import (
     UploadFinishing,
     UploadNotFound,
 )
-from tusd_py.hooks.events import Listeners, UploadCreated, UploadInterrupted, UploadTerminated
-from tusd_py.instruments import Instruments
-from tusd_py.locks.base import Locks
+from tusd_py.hooks.events import UploadCreated, UploadInterrupted, UploadTerminated
 from tusd_py.protocol import rules
 from tusd_py.protocol.commands import Append, Concatenate, Create, Download, Faulty, Inspect, Terminate
 from tusd_py.protocol.limits import Limits
-from tusd_py.records.base import Records
-from tusd_py.storage.base import Body, Ending, Extent, Measurable, Storage
+from tusd_py.storage.base import Body, Ending, Extent, Measurable
 from tusd_py.upload import Kind, State, Upload, new_id
+from tusd_py.uploads.backing import Backing
 from tusd_py.uploads.concatenation import Concatenator
 from tusd_py.uploads.endings import error_of
 from tusd_py.uploads.finish import Finisher
@@ -50,38 +48,22 @@ class Progress(NamedTuple):
 
 
 class Uploads:
-    """The service behind every edge. `finish_wait` is how long, in seconds, a request waits for a lock, for instance
-    that of a finish (law 4); `reserve` is the free space, in bytes, that creations leave alone."""
+    """The service behind every edge. `reserve` is the free space, in bytes, that creations leave alone."""
 
-    def __init__(
-        self,
-        storage: Storage,
-        records: Records,
-        locks: Locks,
-        listeners: Listeners,
-        instruments: Instruments,
-        limits: Limits,
-        *,
-        in_memory: InMemory,
-        clock: Callable[[], float] = time.time,
-        finish_wait: float = 25.0,
-        reserve: int = 0,
-    ) -> None:
+    def __init__(self, backing: Backing, limits: Limits, *, in_memory: InMemory, reserve: int = 0) -> None:
         self.limits = limits
         self.reserve = reserve
         self.writers = Writers()
-        self.finisher = Finisher(storage, records, locks, listeners, instruments, clock=clock, patience=finish_wait)
-        self._storage = storage
-        self._measurable = storage if isinstance(storage, Measurable) else None
-        self._records = records
-        self._locks = locks
-        self._listeners = listeners
-        self._clock = clock
-        self._patience = finish_wait
-        self._receiver = Receiver(storage, self.writers, in_memory)
-        self._concatenator = Concatenator(
-            storage, records, locks, listeners, self.finisher, clock=clock, patience=finish_wait
-        )
+        self.finisher = Finisher(backing)
+        self._backing = backing
+        self._storage = backing.storage
+        self._measurable = self._storage if isinstance(self._storage, Measurable) else None
+        self._records = backing.records
+        self._locks = backing.locks
+        self._listeners = backing.listeners
+        self._clock = backing.clock
+        self._receiver = Receiver(self._storage, self.writers, in_memory)
+        self._concatenator = Concatenator(backing, self.finisher)
 
     def stop(self) -> None:
         """End all bodies, those that begin from now on too; what came is kept."""
@@ -99,7 +81,7 @@ class Uploads:
         if command.body is not None and command.body <= SMALL_BODY:
             upload, offset = await self._create(command, upload, body, self._create_small)  # nobody knows its id yet
         else:
-            async with self._locks.hold(upload.id, when_wanted=None, patience=self._patience):
+            async with self._backing.undisturbed(upload.id):
                 upload, offset = await self._create(command, upload, body, self._create_large)
         progress = self._progress(upload, Extent(offset, self._clock()))
         if (error := self._cut_short(progress, body)) is not None:
@@ -175,7 +157,7 @@ class Uploads:
             upload, extent = await self._look(command)
             rules.foresee(command, upload, extent.offset, self.limits)  # refused anyway: disturbs nobody (law 5)
         async with self._locks.hold(
-            command.id, when_wanted=lambda: body.let_go(Ending.REPLACED), patience=self._patience
+            command.id, when_wanted=lambda: body.let_go(Ending.REPLACED), patience=self._backing.patience
         ):
             upload, extent = await self._look(command)
             upload, offset = await self._append(command, upload, extent.offset, body)
@@ -220,7 +202,7 @@ class Uploads:
 
     async def _inspect_alone(self, command: Inspect) -> Progress:
         """End a silent writer, or meet a finish: an offset equal to the length is told only when it is done (P22)."""
-        async with self._locks.hold(command.id, when_wanted=None, patience=self._patience):
+        async with self._backing.undisturbed(command.id):
             upload, extent = await self._look(command)
             if upload.state is State.RECEIVING and extent.offset == upload.length:
                 upload = await self.finisher.run(upload)
@@ -239,7 +221,7 @@ class Uploads:
     async def terminate(self, command: Terminate) -> None:
         """T96: free it, finished or not, after its writer has stopped (T99)."""
         await self._look(command)
-        async with self._locks.hold(command.id, when_wanted=None, patience=self._patience):
+        async with self._backing.undisturbed(command.id):
             upload, _ = await self._look(command)
             await self._discard(upload)
         self._listeners.tell(UploadTerminated(upload))
