@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "threads": (),
     "logs": (),
     "spelling": (),
+    "stamps": (),
     "config": ("errors", "spelling"),
     "upload": ("errors",),
     "database": ("errors", "instruments", "threads", "transactions", "migrations"),
@@ -28,8 +29,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "turnstile": (),
     "protocol": ("errors", "upload"),
     "locks": ("errors", "upload"),
-    "storage": ("errors", "upload", "instruments", "threads"),
-    "records": ("errors", "upload", "database", "instruments", "threads", "jobs.task", "hooks.events"),
+    "storage": ("errors", "upload", "instruments", "threads", "stamps"),
+    "records": ("errors", "upload", "database", "instruments", "threads", "stamps", "jobs.task", "hooks.events"),
     "hooks": ("errors", "upload", "database", "instruments", "threads", "jobs.task"),
     "jobs": ("errors", "upload", "database", "instruments", "threads", "storage.base"),
     "metrics": ("errors", "upload", "hooks.events", "instruments"),  # the closed sets of its labels

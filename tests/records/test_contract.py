@@ -14,16 +14,18 @@ from tusd_py.instruments import Silent
 from tusd_py.records.base import Query, Records
 from tusd_py.records.memory import MemoryRecords
 from tusd_py.records.sqlite import SqliteRecords
+from tusd_py.stamps import Stamps
 from tusd_py.upload import Kind, State, Upload, new_id
 
 
-@pytest.fixture(params=["memory", "sqlite", "sqlite without cache"])
+@pytest.fixture(params=["memory", "sqlite", "sqlite without cache", "sqlite of several processes"])
 async def records(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Records]:
     if request.param == "memory":
         yield MemoryRecords()
         return
     database = await Database.open(tmp_path / "test.db", Silent())
-    yield SqliteRecords(database, cache_size=10_000 if request.param == "sqlite" else 0)
+    stamps = Stamps(tmp_path / "stamps") if request.param == "sqlite of several processes" else None
+    yield SqliteRecords(database, cache_size=0 if request.param == "sqlite without cache" else 10_000, stamps=stamps)
     await database.close()
 
 

@@ -1,15 +1,13 @@
-"""Records in the SQLite file, with a cache of whole uploads in front.
+"""Records in the SQLite file, with a cache of whole uploads in front; cache.py says why that is never out of date.
 
-The cache is right because it is only written from what a commit gave back, in the order of the commits (`landed` of
-database.py), and by reads during which no commit touched that upload. It holds no "there is none": an id that is
-asked for in vain costs a read. All of it may be thrown away at any moment.
+Commits land (`landed` of database.py) in their order, before their callers are told. An id that is asked for in vain
+costs a read.
 """
 
 # ruff: noqa: S608 -- only constants of this file are put together; values are always bound
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -17,7 +15,9 @@ from typing import Any
 from tusd_py.database import Conflict, Database, Result, Statement
 from tusd_py.errors import UploadNotFound
 from tusd_py.records.base import Page, Query
+from tusd_py.records.cache import Alone, Cache, Stamped
 from tusd_py.records.cursor import Place, place_of, understood, written
+from tusd_py.stamps import Stamps
 from tusd_py.upload import Kind, State, Upload
 
 SCAN_PAGE = 500  # uploads held in memory at once by a scan
@@ -50,47 +50,47 @@ END_OF_TIME = Place(float("inf"), "")
 
 
 class SqliteRecords:
-    """See records/base.py. The database belongs to whoever opened it."""
+    """See records/base.py. The database belongs to whoever opened it; processes that share it share `stamps` too."""
 
-    def __init__(self, database: Database, cache_size: int = 10_000) -> None:
+    def __init__(self, database: Database, cache_size: int = 10_000, stamps: Stamps | None = None) -> None:
         self._database = database
-        self._cache_size = cache_size
-        self._cache: OrderedDict[str, Upload] = OrderedDict()
-        self._loading: dict[str, object] = {}  # by id, the last read, while no commit has touched that upload
+        self._cache: Cache = Alone(cache_size) if stamps is None else Stamped(cache_size, stamps)
+        self._known = self._cache.get
 
     async def load(self, id: str) -> Upload | None:
-        upload = self._cache.get(id)
+        upload = self._known(id)
         return await self._read(id) if upload is None else upload
 
     async def create(self, upload: Upload, also: Sequence[Statement] = ()) -> None:
         def landed(_: list[Result]) -> None:
-            self._remember(upload)
+            self._cache.created(upload)
 
         await self._database.commit([*_insertion(upload), *also], landed)
 
     async def declare_length(self, id: str, length: int) -> Upload | None:
-        return await self._change(Statement(DECLARE, (length, id)))
+        return await self._change(id, Statement(DECLARE, (length, id)))
 
     async def keep(self, id: str, handle: str) -> None:
-        await self._change(Statement(KEEP, (handle, id)))
+        await self._change(id, Statement(KEEP, (handle, id)))
 
     async def finish(self, upload: Upload, also: Sequence[Statement] = ()) -> None:
         values = (upload.state, upload.ended, upload.length, upload.handle, upload.id)
         change = Statement(FINISH, values, needed=True)
         try:
-            await self._change(change, also)
+            await self._change(upload.id, change, also)
         except Conflict as conflict:
             if conflict.statement is not change:
                 raise
             raise UploadNotFound from conflict
 
     async def end(self, id: str, state: State, ended: float, also: Sequence[Statement] = ()) -> Upload | None:
-        return await self._change(Statement(END, (state, ended, id)), also)
+        return await self._change(id, Statement(END, (state, ended, id)), also)
 
     async def remove(self, id: str, also: Sequence[Statement] = ()) -> bool:
         def landed(_: list[Result]) -> None:
-            self._forget(id)
+            self._cache.changed(id, None)
 
+        self._cache.changing(id)
         results = await self._database.commit([Statement(REMOVE, (id,)), *also], landed)
         return results[0].touched > 0
 
@@ -125,7 +125,7 @@ class SqliteRecords:
     async def close(self) -> None:
         self._cache.clear()
 
-    async def _change(self, statement: Statement, also: Sequence[Statement] = ()) -> Upload | None:
+    async def _change(self, id: str, statement: Statement, also: Sequence[Statement] = ()) -> Upload | None:
         """Commit a change that gives the row back; returns the upload as it is then, None if no row was touched."""
         changed: Upload | None = None
 
@@ -133,33 +133,21 @@ class SqliteRecords:
             nonlocal changed
             if results[0].rows:
                 changed = _upload(results[0].rows[0])
-                self._remember(changed)
+                self._cache.changed(id, changed)
 
+        self._cache.changing(id)
         await self._database.commit([statement, *also], landed)
         return changed
 
     async def _read(self, id: str) -> Upload | None:
-        mine = self._loading[id] = object()
+        reading = self._cache.reading(id)
+        upload: Upload | None = None
         try:
             rows = await self._database.read(Statement(LOAD, (id,)))
+            upload = _upload(rows[0]) if rows else None
         finally:
-            untouched = self._loading.get(id) is mine
-            if untouched:
-                del self._loading[id]
-        upload = _upload(rows[0]) if rows else None
-        if upload is not None and untouched:
-            self._remember(upload)
-        return self._cache.get(id, upload)
-
-    def _remember(self, upload: Upload) -> None:
-        self._forget(upload.id)
-        self._cache[upload.id] = upload
-        if len(self._cache) > self._cache_size:
-            self._cache.popitem(last=False)
-
-    def _forget(self, id: str) -> None:
-        self._cache.pop(id, None)
-        self._loading.pop(id, None)
+            upload = self._cache.read(id, upload, reading)
+        return upload
 
 
 def _insertion(upload: Upload) -> list[Statement]:
