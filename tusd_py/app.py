@@ -45,6 +45,7 @@ from tusd_py.web.body import BodyReader
 from tusd_py.web.edge import Connections, EdgeServer
 from tusd_py.web.forwarded import Locations
 from tusd_py.web.handler import Handler
+from tusd_py.web.private import PrivateRunner
 
 log = logging.getLogger("tusd_py")
 
@@ -285,6 +286,7 @@ class Server:
             cors=lambda: self.handler.cors,
             connections=self.connections,
             instruments=self.metrics,
+            log=self._request_log,
             others=others.server,
             other_paths=frozenset(("/healthz",)),
         )
@@ -334,7 +336,7 @@ class Server:
             tokens=lambda: [token.get_secret_value() for token in self.settings.api_tokens],
             trusted=trusted,
         )
-        runner = web.AppRunner(application, handle_signals=False, access_log=None)
+        runner = PrivateRunner(application)
         await runner.setup()
         self._runners.append(runner)
         return runner

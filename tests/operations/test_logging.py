@@ -85,6 +85,19 @@ def test_json(start_server: StartServer, config: str) -> None:
     assert is_discreet(server.log)
 
 
+def test_what_is_no_request(server: Server) -> None:
+    """What the parser refuses has its line as well, with the id that the answer names."""
+    wire = server.connect()
+    wire.send_regardless(b"GET /files/ HTTP/1.1\r\nBad Name: x\r\n\r\n")
+    answer = wire.answer()
+    told = f"request_id={answer['X-Request-ID']}"
+    eventually(lambda: told in server.log, "the line")
+    (line,) = [line for line in server.log.splitlines() if told in line]
+    assert " request method=- path=- status=400 " in line
+    assert " peer=127.0.0.1 " in line
+    assert TEXT_LINE.fullmatch(line)
+
+
 def test_lines_come_soon(server: Server) -> None:
     """Lines wait for 0.2 s at most, so that one can watch."""
     server.options(fields={"X-Request-ID": "watched"})

@@ -207,6 +207,7 @@ class Stage(Verbs):
             cors=lambda: CORS,
             connections=self.connections,
             instruments=self.instruments,
+            log=NoLog(),
             others=await self._others(),
             other_paths=frozenset(("/other",)),
             handler_cancellation=self._handler_cancellation,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.web.operating import Client, Office, opened, problem_of, served
 from tusd_py.errors import Unavailable
 from tusd_py.web.api.problem import answer_to_framework
+from tusd_py.web.private import PrivateRunner
 
 
 @pytest.fixture
@@ -127,6 +129,26 @@ async def test_unknown_paths_and_methods_are_problems(client: Client) -> None:
     assert (told["status"], told["code"]) == (405, "ERR_METHOD_NOT_ALLOWED")
     async with client.put("/metrics") as response:
         assert response.headers["Allow"] == "GET,HEAD"
+
+
+@pytest.mark.parametrize("garbage", [b"GARBAGE\r\n\r\n", b"GET /metrics HTTP/1.1\r\nBad Name: x\r\n\r\n"])
+async def test_what_is_no_request(office: Office, garbage: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """What the parser refuses is a problem as well, ends the connection, and is no error in the log."""
+    runner = PrivateRunner(office.application())
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    reader, writer = await asyncio.open_connection(*runner.addresses[0][:2])
+    writer.write(garbage)
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await runner.cleanup()
+    lines = head.decode().split("\r\n")
+    assert lines[0].startswith("HTTP/1.")
+    assert " 400 " in lines[0]
+    assert {"Content-Type: application/problem+json; charset=utf-8", "Cache-Control: no-store"} <= set(lines)
+    assert json.loads(body)["code"] == "ERR_BAD_REQUEST"
+    assert caplog.records == []
 
 
 def test_other_refusals_of_the_framework_are_problems_too() -> None:

@@ -25,6 +25,7 @@ from tusd_py.web.answer import LINGER_TIME, Answer, render
 from tusd_py.web.body import DROPS, LINGER_BYTES
 from tusd_py.web.cors import Cors
 from tusd_py.web.failures import request_id, unexpected
+from tusd_py.web.handler import RequestLog
 
 HEADROOM = 4 << 10  # 4 KiB above our own limits, so that it is us who refuse a long field, with a proper answer (A12)
 
@@ -79,6 +80,7 @@ class EdgeServer(web.Server):
         cors: Callable[[], Cors],
         connections: Connections,
         instruments: Instruments,
+        log: RequestLog,
         others: web.Server | None = None,
         other_paths: frozenset[str] = frozenset(),
         handler_cancellation: bool = False,
@@ -87,6 +89,7 @@ class EdgeServer(web.Server):
         self.cors = cors
         self.connections_open = connections
         self.instruments = instruments
+        self.log = log
         self.others = others
         self.other_paths = other_paths
 
@@ -260,7 +263,10 @@ class Connection(RequestHandler):
         reply = replies.failed(error, request.method == "HEAD", False)
         cors = self._edge.cors().lines(request.headers.get("Origin"), preflight=False)
         also = f"{cors}X-Request-ID: {id}\r\n"
-        return Answer(render(reply, also, request, keep_alive=False), keep_alive=False)
+        data = render(reply, also, request, keep_alive=False)
+        method, path = ("-", "-") if status < TusError.status else (request.method, request.raw_path)
+        self._edge.log.line(method, path, reply.status, 0.0, 0, len(data), self._client or "", id)
+        return Answer(data, keep_alive=False)
 
     def _watch_head(self) -> None:
         self._head_timer = self._loop.call_later(self._edge.connections_open.limits.head_timeout, self._head_is_late)
