@@ -33,7 +33,16 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "records": ("errors", "upload", "database", "instruments", "threads", "stamps", "jobs.task", "hooks.events"),
     "hooks": ("errors", "upload", "database", "instruments", "threads", "jobs.task"),
     "jobs": ("errors", "upload", "database", "instruments", "threads", "storage.base"),
-    "metrics": ("errors", "upload", "hooks.events", "instruments"),  # the closed sets of its labels
+    "counters": ("errors",),
+    "usage": (),
+    "metrics": (
+        "errors",
+        "upload",
+        "hooks.events",
+        "instruments",
+        "counters",
+        "usage",
+    ),  # the closed sets of its labels
     "client": ("errors", "protocol"),
     "uploads": (
         *("errors", "upload", "protocol", "hooks.events", "hooks.plugin", "instruments"),

@@ -14,6 +14,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tusd_py import metrics as module
+from tusd_py.counters import Sheet
 from tusd_py.errors import TusError, Unavailable, UploadNotFound
 from tusd_py.hooks.events import (
     Event,
@@ -36,9 +37,14 @@ COUNTED_THINGS = {"tusd_py_open_connections", "tusd_py_open_uploads", "tusd_py_r
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
-@pytest.fixture
-def metrics() -> Metrics:
-    made = Metrics()
+@pytest.fixture(params=["one process", "several"])
+def metrics(request: pytest.FixtureRequest, tmp_path: Path) -> Metrics:
+    """Those of one process, and those of one that shares a sheet with others."""
+    if request.param == "one process":
+        made = Metrics()
+    else:
+        Sheet.create(tmp_path / "counters", 3)
+        made = Metrics(Sheet.open(tmp_path / "counters", 1))
     made.observe(open_connections=lambda: 7, receiving=lambda: 2, free_bytes=lambda: 1 << 40)
     return made
 

@@ -92,7 +92,7 @@ class _Lock:
     def __init__(self, path: Path) -> None:
         self._pid = os.getpid()
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.truncate(self._fd, _WORDS.size)
+        os.posix_fallocate(self._fd, 0, _WORDS.size)  # a full disk is told of now, not by SIGBUS later
         self._map = mmap.mmap(self._fd, _WORDS.size)
         self._words = memoryview(self._map).cast("Q")
 
