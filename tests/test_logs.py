@@ -8,6 +8,9 @@ import json
 import logging
 import os
 import re
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,16 +94,81 @@ def test_lesser_levels_are_not_logged() -> None:
     assert [line.split()[2] for line in stream.getvalue().splitlines()] == ["loud"]
 
 
+# Several processes
+
+
+@pytest.mark.usefixtures("restored")
+def test_an_event_names_its_process() -> None:
+    """Where there are several, every event says which of them it is of; no field can pose as that."""
+    for format, told in (("text", " process=2\n"), ("json", ', "process": 2}\n')):
+        stream = io.StringIO()
+        configure(format, "info", stream, process=2)
+        logging.getLogger("tusd_py.test").info("upload-finished", extra={"id": "abc"})
+        assert stream.getvalue().endswith(told)
+
+
+@pytest.mark.parametrize(("format", "told"), [("text", " process=0\n"), ("json", ', "process": 0}\n')])
+async def test_a_request_names_its_process(format: Format, told: str) -> None:
+    """The line of a request does so too."""
+    piped = Piped(format, process=0)
+    piped.note()
+    piped.log.flush()
+    assert piped.read().endswith(told)
+    piped.end()
+
+
+# Logs requests and events as fast as it can.
+LOGGER = """
+import asyncio, logging, sys
+from tusd_py import logs
+
+async def main(process):
+    logs.configure("text", "info", process=process)
+    requests = logs.RequestLog(sys.stderr, "text", process=process)
+    for number in range(1000):
+        requests.line("PATCH", "/files/" + "x" * 150, 204, 0.1, 1, 0, "127.0.0.1", f"r{number}")
+        if number % 10 == 0:
+            logging.getLogger("tusd_py").info("upload-finished", extra={"id": "y" * 30})
+            requests.flush()
+    requests.close()
+
+asyncio.run(main(int(sys.argv[1])))
+"""
+WHOLE = re.compile(
+    r"\S+Z INFO (request method=PATCH path=/files/x{150} .* request_id=r\d+|upload-finished id=y{30}) process=\d"
+)
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe"])
+def test_lines_of_several_processes_do_not_mix(tmp_path: Path, kind: str) -> None:
+    """They share one stderr, which need not be opened for appending: every line comes whole, and none is lost."""
+    command = [sys.executable, "-c", SPAWNER, LOGGER]
+    with (tmp_path / "log").open("wb") as file:
+        target = file if kind == "file" else subprocess.PIPE
+        done = subprocess.run(command, stderr=target, check=True, timeout=60)
+    lines = (done.stderr or (tmp_path / "log").read_bytes()).decode().splitlines()
+    assert [line for line in lines if not WHOLE.fullmatch(line)] == []
+    assert Counter(line[-1] for line in lines) == {"0": 1100, "1": 1100, "2": 1100}
+
+
+# As a parent does: children that share its stderr.
+SPAWNER = """
+import subprocess, sys
+children = [subprocess.Popen([sys.executable, "-c", sys.argv[1], str(number)]) for number in range(3)]
+sys.exit(max(child.wait() for child in children))
+"""
+
+
 # Requests
 
 
 class Piped:
     """A request log into a pipe that is read when the test says so."""
 
-    def __init__(self, format: Format = "text") -> None:
+    def __init__(self, format: Format = "text", process: int | None = None) -> None:
         self._reader, writer = os.pipe()
         self._stream = os.fdopen(writer, "w")
-        self.log = RequestLog(self._stream, format)
+        self.log = RequestLog(self._stream, format, process=process)
 
     def note(self, path: str = "/files/a", request_id: str = "r1") -> None:
         self.log.line("PATCH", path, 204, 0.0125, 4096, 0, "127.0.0.1", request_id)

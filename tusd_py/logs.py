@@ -3,6 +3,9 @@
 The message of a record is the event's name, its fields come by `extra=`:
 `log.info("upload-finished", extra={"id": upload.id, "size": size})`. Whatever a client sent is escaped, so that no
 value can start a line or move a terminal's cursor. Requests, of which there are many, go through RequestLog.
+
+Where several processes serve, each line ends with the number of its own, `process=2`. They write to one stderr, and
+their lines do not mix: each is written whole, at once, which a file takes in one piece, and a pipe up to PIPE_BUF.
 """
 
 from __future__ import annotations
@@ -30,10 +33,11 @@ _PLAIN: Final = re.compile(r"[!#-\[\]-~]*")  # visible ASCII but for the two cha
 _STANDARD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-def configure(format: Format, level: str, stream: TextIO | None = None) -> None:
-    """Send every record of every library to `stream`, which is stderr if not given."""
+def configure(format: Format, level: str, stream: TextIO | None = None, process: int | None = None) -> None:
+    """Send every record of every library to `stream`, which is stderr if not given; `process` is this one's number
+    where there are several."""
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonLines() if format == "json" else TextLines())
+    handler.setFormatter(JsonLines(process) if format == "json" else TextLines(process))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -54,18 +58,30 @@ def spelt(value: object) -> str:
     return text if text and _PLAIN.fullmatch(text) else quoted(text)
 
 
-class TextLines(logging.Formatter):
+class _Lines(logging.Formatter):
+    def __init__(self, process: int | None = None) -> None:
+        super().__init__()
+        self._own = {} if process is None else {"process": process}
+
+    def _fields(self, record: logging.LogRecord) -> dict[str, object]:
+        fields = {key: value for key, value in vars(record).items() if key not in _STANDARD_FIELDS}
+        if record.exc_info:
+            fields["error"] = self.formatException(record.exc_info)
+        return fields | self._own
+
+
+class TextLines(_Lines):
     """`2026-11-21T15:04:05.123Z INFO upload-finished id=… size=…`"""
 
     def format(self, record: logging.LogRecord) -> str:
         name = record.getMessage()
         if not name.isascii() or not name.isprintable():
             name = quoted(name)
-        fields = [f" {key}={spelt(value)}" for key, value in _fields(self, record).items()]
+        fields = [f" {key}={spelt(value)}" for key, value in self._fields(record).items()]
         return f"{_timestamp(record.created)} {record.levelname} {name}{''.join(fields)}"
 
 
-class JsonLines(logging.Formatter):
+class JsonLines(_Lines):
     """`{"time": "…", "level": "info", "message": "upload-finished", "id": "…"}`"""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -74,14 +90,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "message": record.getMessage(),
         }
-        return quoted(head | {key: value for key, value in _fields(self, record).items() if key not in head})
-
-
-def _fields(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, object]:
-    fields = {key: value for key, value in vars(record).items() if key not in _STANDARD_FIELDS}
-    if record.exc_info:
-        fields["error"] = formatter.formatException(record.exc_info)
-    return fields
+        return quoted(head | {key: value for key, value in self._fields(record).items() if key not in head})
 
 
 def _timestamp(seconds: float) -> str:
@@ -98,21 +107,41 @@ _MILLISECONDS: Final = [f".{number:03d}Z" for number in range(1000)]
 
 # Spelt out rather than made from a template, which takes longer, and every request pays it.
 def _text_line(
-    *, when: str, method: str, path: str, status: int, seconds: float, received: int, sent: int, peer: str, id: str
+    *,
+    when: str,
+    method: str,
+    path: str,
+    status: int,
+    seconds: float,
+    received: int,
+    sent: int,
+    peer: str,
+    id: str,
+    own: str,
 ) -> str:
     return (
         f"{when} INFO request method={method} path={path} status={status} seconds={seconds:.6f} "
-        f"received={received} sent={sent} peer={peer} request_id={id}\n"
+        f"received={received} sent={sent} peer={peer} request_id={id}{own}\n"
     )
 
 
 def _json_line(
-    *, when: str, method: str, path: str, status: int, seconds: float, received: int, sent: int, peer: str, id: str
+    *,
+    when: str,
+    method: str,
+    path: str,
+    status: int,
+    seconds: float,
+    received: int,
+    sent: int,
+    peer: str,
+    id: str,
+    own: str,
 ) -> str:
     return (
         f'{{"time": "{when}", "level": "info", "message": "request", "method": "{method}", "path": "{path}", '
         f'"status": {status}, "seconds": {seconds:.6f}, "received": {received}, "sent": {sent}, "peer": "{peer}", '
-        f'"request_id": "{id}"}}\n'
+        f'"request_id": "{id}"{own}}}\n'
     )
 
 
@@ -124,13 +153,14 @@ class RequestLog:
     it is not `on`, nothing is noted.
     """
 
-    def __init__(self, stream: TextIO, format: Format, *, on: bool = True) -> None:
+    def __init__(self, stream: TextIO, format: Format, *, on: bool = True, process: int | None = None) -> None:
         self.on = on
         self.dropped = 0
         self._told = 0
         self._outlet = _Outlet(stream.fileno())
         self._written = _text_line if format == "text" else _json_line
         self._tame = _tamed_for_text if format == "text" else _tamed_for_json
+        self._own = "" if process is None else f" process={process}" if format == "text" else f', "process": {process}'
         self._lines: list[str] = []
         self._text = ""  # lines that are on their way out, from `_at` on
         self._at = 0
@@ -165,6 +195,7 @@ class RequestLog:
             sent=sent,
             peer=peer,
             id=request_id,
+            own=self._own,
         )
         self._lines.append(text)
         self._held += len(text)
