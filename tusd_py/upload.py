@@ -29,6 +29,11 @@ class State(StrEnum):
     EXPIRED = "expired"  # a tombstone: the bytes are gone (T81)
 
 
+# Looking a member up in its class costs as much as a call, and these are asked for in every request.
+REGULAR, PARTIAL, FINAL = Kind.REGULAR, Kind.PARTIAL, Kind.FINAL
+RECEIVING, FINISHED = State.RECEIVING, State.FINISHED
+
+
 class Upload(NamedTuple):
     """What never changes by writing bytes. There is no offset here: the bytes that are kept are its one judge (law 1).
 
@@ -41,11 +46,11 @@ class Upload(NamedTuple):
     length: int | None
     created: float
     metadata: str | None = None
-    kind: Kind = Kind.REGULAR
+    kind: Kind = REGULAR
     concat: str | None = None
     partials: tuple[str, ...] = ()
     owner: str = ""
-    state: State = State.RECEIVING
+    state: State = RECEIVING
     ended: float | None = None
     handle: str = ""
 
@@ -59,7 +64,7 @@ class Upload(NamedTuple):
 
     def finished(self, when: float) -> Upload:
         """The same upload, finished."""
-        return Upload(*self[:-3], State.FINISHED, when, self.handle)
+        return Upload(*self[:-3], FINISHED, when, self.handle)
 
 
 def new_id() -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+
+from multidict import CIMultiDict
 
 from tusd_py.protocol import tus
 from tusd_py.protocol.commands import Append, Command
@@ -40,14 +43,19 @@ def tus_headers(**fields: str | None) -> list[tuple[str, str]]:
     return [(name.replace("_", "-").title(), value) for name, value in named.items() if value is not None]
 
 
+def parse(method: str, id: str | None, headers: Iterable[tuple[str, str]], limits: Limits) -> Command:
+    """What a request with these fields is parsed to."""
+    return tus.parse(method, id, CIMultiDict(headers), limits)
+
+
 def post(limits: Limits = LIMITS, /, **fields: str | None) -> Command:
     """What a POST to the creation URL is parsed to."""
-    return tus.parse("POST", None, tus_headers(**fields), limits)
+    return parse("POST", None, tus_headers(**fields), limits)
 
 
 def patch(limits: Limits = LIMITS, /, **fields: str | None) -> Command:
     """What a PATCH at offset 0 is parsed to, unless a field says otherwise."""
-    return tus.parse("PATCH", ID, tus_headers(**{"upload_offset": "0", "content_type": CHUNK, **fields}), limits)
+    return parse("PATCH", ID, tus_headers(**{"upload_offset": "0", "content_type": CHUNK, **fields}), limits)
 
 
 def append(offset: int = 0, body: int | None = None, length: int | None = None) -> Append:

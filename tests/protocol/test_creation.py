@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.protocol.given import CHUNK, ID, LIMITS, OTHER_ID, post, tus_headers, without
+from tests.protocol.given import CHUNK, ID, LIMITS, OTHER_ID, parse, post, tus_headers, without
 from tusd_py.errors import (
     AmbiguousUploadLength,
     BadRequest,
@@ -168,7 +168,7 @@ def test_a_field_that_occurs_twice(name: str) -> None:
     """A field that may occur once is refused when it occurs twice, in whatever spelling."""
     repeated = [(name, "1.0.0"), (name.swapcase(), "1.0.0")]
     with pytest.raises(DuplicateHeader, match=name.lower()):
-        tus.parse("POST", None, [("Tus-Resumable", "1.0.0"), *repeated], LIMITS)
+        parse("POST", None, [("Tus-Resumable", "1.0.0"), *repeated], LIMITS)
 
 
 def test_fields_that_may_occur_twice() -> None:
@@ -177,7 +177,7 @@ def test_fields_that_may_occur_twice() -> None:
         *tus_headers(upload_length="5", content_type=CHUNK),
         *[("Transfer-Encoding", "chunked"), ("X-A", "b")] * 2,
     ]
-    assert tus.parse("POST", None, headers, LIMITS) == created(5, None)
+    assert parse("POST", None, headers, LIMITS) == created(5, None)
 
 
 @pytest.mark.rule("T102", "T105", "T112")
@@ -240,14 +240,14 @@ def test_the_order_of_faults() -> None:
 def test_options_ignores_the_version(version: str | None) -> None:
     """OPTIONS on either URL asks what the server can do, whatever its Tus-Resumable."""
     headers = tus_headers(tus_resumable=version)
-    assert tus.parse("OPTIONS", None, headers, LIMITS) == tus.parse("OPTIONS", ID, headers, LIMITS) == Describe()
+    assert parse("OPTIONS", None, headers, LIMITS) == parse("OPTIONS", ID, headers, LIMITS) == Describe()
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PATCH", "DELETE", "PUT", "post"])
 def test_other_methods_on_the_creation_url(method: str) -> None:
     """The creation URL takes POST and OPTIONS, and says so."""
     with pytest.raises(MethodNotAllowed) as caught:
-        tus.parse(method, None, tus_headers(), LIMITS)
+        parse(method, None, tus_headers(), LIMITS)
     assert caught.value.allow == "POST, OPTIONS"
 
 

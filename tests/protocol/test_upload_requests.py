@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.protocol.given import CHUNK, ID, LIMITS, patch, tus_headers, without
+from tests.protocol.given import CHUNK, ID, LIMITS, parse, patch, tus_headers, without
 from tusd_py.errors import (
     BadRequest,
     DuplicateHeader,
@@ -21,7 +21,7 @@ from tusd_py.errors import (
     UnsupportedChecksum,
     UnsupportedVersion,
 )
-from tusd_py.protocol import fields, tus
+from tusd_py.protocol import fields
 from tusd_py.protocol.commands import Append, Checksum, Command, Download, Faulty, Inspect, Terminate
 from tusd_py.protocol.limits import Limits
 
@@ -44,7 +44,7 @@ NAMES = st.sampled_from(
 )
 def test_requests_without_a_body(method: str, headers: list[tuple[str, str]], command: Command) -> None:
     """HEAD and DELETE need the version only, GET not even that; other fields are not looked at."""
-    assert tus.parse(method, ID, headers, LIMITS) == command
+    assert parse(method, ID, headers, LIMITS) == command
 
 
 @pytest.mark.rule("T21", "T22", "T30", "T65", "T86", "T115")
@@ -104,7 +104,7 @@ def test_a_faulty_append_is_a_command_too(headers: dict[str, str | None], error:
 def test_the_version_is_needed(method: str, versions: list[str], error: type[TusError], first: bool) -> None:
     """HEAD, PATCH and DELETE without one supported version are faulty."""
     headers = [*tus_headers(tus_resumable=None, content_type=CHUNK), *(("tus-Resumable", value) for value in versions)]
-    command = tus.parse(method, ID, headers, LIMITS)
+    command = parse(method, ID, headers, LIMITS)
     assert isinstance(command, Faulty)
     assert (command.id, command.method, type(command.fault), command.first) == (ID, method, error, first)
 
@@ -113,7 +113,7 @@ def test_the_version_is_needed(method: str, versions: list[str], error: type[Tus
 def test_a_field_that_occurs_twice() -> None:
     """Two lines of Upload-Offset are refused, not chosen from."""
     headers = [*tus_headers(upload_offset="0", content_type=CHUNK), ("upload-offset", "5")]
-    command = tus.parse("PATCH", ID, headers, LIMITS)
+    command = parse("PATCH", ID, headers, LIMITS)
     assert isinstance(command, Faulty)
     assert isinstance(command.fault, DuplicateHeader)
 
@@ -159,7 +159,7 @@ def test_the_order_of_faults() -> None:
 def test_methods_that_are_not_allowed(limits: Limits, method: str, allow: str) -> None:
     """A method that is unknown or switched off is 405 with those that are on."""
     with pytest.raises(MethodNotAllowed) as caught:
-        tus.parse(method, ID, tus_headers(), limits)
+        parse(method, ID, tus_headers(), limits)
     assert caught.value.allow == allow
 
 
@@ -167,13 +167,13 @@ def test_methods_that_are_not_allowed(limits: Limits, method: str, allow: str) -
 @given(st.sampled_from(["HEAD", "PATCH", "DELETE", "GET", "OPTIONS"]), st.lists(st.tuples(NAMES, TEXT)))
 def test_no_header_makes_a_request_on_an_upload_raise(method: str, headers: list[tuple[str, str]]) -> None:
     """Whatever stands in the headers, the request becomes a command, so that the upload is looked up first."""
-    assert isinstance(tus.parse(method, ID, headers, LIMITS), Command)
+    assert isinstance(parse(method, ID, headers, LIMITS), Command)
 
 
 @pytest.mark.rule("T8", "T9")
 def test_a_download_needs_no_version_but_a_known_one() -> None:
     """GET may come without Tus-Resumable; one that names another version is refused."""
-    command = tus.parse("GET", ID, tus_headers(tus_resumable="9"), LIMITS)
+    command = parse("GET", ID, tus_headers(tus_resumable="9"), LIMITS)
 
     assert isinstance(command, Faulty)
     assert (type(command.fault), command.first) == (UnsupportedVersion, True)

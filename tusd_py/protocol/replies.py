@@ -24,26 +24,31 @@ from tusd_py.errors import (
 from tusd_py.protocol.fields import http_date
 from tusd_py.protocol.limits import CHECKSUM_ALGORITHMS, Limits
 from tusd_py.protocol.tus import VERSION
-from tusd_py.upload import Kind, State, Upload
-
-Headers = tuple[tuple[str, str], ...]
+from tusd_py.upload import FINAL, RECEIVING, Upload
 
 
 class Reply(NamedTuple):
-    """What goes back to the client; `close` ends the connection after it."""
+    """What goes back to the client: `lines` are header lines as they are sent, each with its end; `close` ends the
+    connection after it. What stands in them was checked when it came: no value can hold the end of a line."""
 
     status: int
-    headers: Headers
+    lines: str
     body: bytes = b""
     close: bool = False
 
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """The lines as names and values."""
+        return [(name, value) for name, _, value in (line.partition(": ") for line in self.lines.splitlines())]
+
 
 # On every reply (T6); what tells of an upload's state must never come from a cache (T18, P5).
-_ALWAYS: Headers = (("Tus-Resumable", VERSION), ("X-Content-Type-Options", "nosniff"))
-_FRESH: Headers = (*_ALWAYS, ("Cache-Control", "no-store"))
-_DEFERRED = ("Upload-Defer-Length", "1")
-_ZERO: Headers = (("Upload-Offset", "0"),)
+_ALWAYS = f"Tus-Resumable: {VERSION}\r\nX-Content-Type-Options: nosniff\r\n"
+_FRESH = f"{_ALWAYS}Cache-Control: no-store\r\n"
 _TERMINATED = Reply(204, _ALWAYS)
+_DOWNLOAD = (
+    f"{_ALWAYS}Content-Type: application/octet-stream\r\nContent-Disposition: attachment\r\nAccept-Ranges: bytes\r\n"
+)
 _PHRASES = {status.value: status.phrase for status in HTTPStatus} | {460: "Checksum Mismatch"}
 _ENDINGS = (Busy, Dropped, ReadTimeout, ServerStopping, StorageFull, UploadInterrupted, UploadStopped)  # law 2
 
@@ -51,44 +56,46 @@ _ENDINGS = (Busy, Dropped, ReadTimeout, ServerStopping, StorageFull, UploadInter
 @lru_cache(maxsize=8)
 def described(limits: Limits) -> Reply:
     """The answer to OPTIONS: 200 and exactly that (T37), with what this server can do (T7, T10, T11, T83)."""
-    headers = [*_ALWAYS, ("Tus-Version", VERSION)]
+    lines = f"{_ALWAYS}Tus-Version: {VERSION}\r\n"
     if limits.extensions:
-        headers.append(("Tus-Extension", ",".join(limits.extensions)))
+        lines += f"Tus-Extension: {','.join(limits.extensions)}\r\n"
     if limits.max_size is not None:
-        headers.append(("Tus-Max-Size", str(limits.max_size)))
+        lines += f"Tus-Max-Size: {limits.max_size}\r\n"
     if "checksum" in limits.extensions:
-        headers.append(("Tus-Checksum-Algorithm", ",".join(CHECKSUM_ALGORITHMS)))
-    return Reply(200, tuple(headers))
+        lines += f"Tus-Checksum-Algorithm: {','.join(CHECKSUM_ALGORITHMS)}\r\n"
+    return Reply(200, lines)
 
 
 def created(location: str, offset: int | None, expires: float | None) -> Reply:
     """201 with Location (T52) and the bytes stored, 0 included (T73, T74); None only for a final upload that is not
     concatenated yet (T110)."""
-    return Reply(201, (*_ALWAYS, ("Location", location), *_offset(offset), *_expires(expires)))
+    return Reply(201, f"{_ALWAYS}Location: {location}\r\n{_offset(offset)}{_expires(expires)}")
 
 
 def appended(offset: int, expires: float | None) -> Reply:
     """204 with the new offset (T26), and when the upload is going to expire (T79)."""
-    return Reply(204, (*_ALWAYS, ("Upload-Offset", str(offset)), *_expires(expires)))
+    return Reply(204, f"{_ALWAYS}Upload-Offset: {offset}\r\n{_expires(expires)}")
 
 
 def inspected(upload: Upload, offset: int | None, expires: float | None, limits: Limits) -> Reply:
     """200 with offset and length (T14, T15, T17) or Upload-Defer-Length (T64), and what the client sent, as it sent it
     (T58, T112). An unfinished final upload shows its offset only under concatenation-unfinished (T110, T119)."""
-    joining = upload.kind is Kind.FINAL and upload.state is State.RECEIVING
-    if joining and "concatenation-unfinished" not in limits.extensions:
+    _, length, _, metadata, kind, concat, _, _, state, *_ = upload
+    if kind is FINAL and state is RECEIVING and "concatenation-unfinished" not in limits.extensions:
         offset = None
-    headers = list(_FRESH)
-    if offset is not None:
-        headers.append(("Upload-Offset", str(offset)))
-    headers.append(_DEFERRED if upload.length is None else ("Upload-Length", str(upload.length)))
-    if upload.metadata is not None:
-        headers.append(("Upload-Metadata", upload.metadata))
-    if upload.concat is not None:
-        headers.append(("Upload-Concat", upload.concat))
-    if expires is not None:
-        headers.append(("Upload-Expires", http_date(expires)))
-    return Reply(200, tuple(headers))
+    told = "Upload-Defer-Length: 1\r\n" if length is None else f"Upload-Length: {length}\r\n"
+    if metadata is not None:
+        told += f"Upload-Metadata: {metadata}\r\n"
+    if concat is not None:
+        told += f"Upload-Concat: {concat}\r\n"
+    return Reply(200, f"{_FRESH}{_offset(offset)}{told}{_expires(expires)}")
+
+
+def downloaded(start: int, stop: int, size: int) -> Reply:
+    """200, or 206 for a part, of a finished upload of `size` bytes; never shown in a browser (G6)."""
+    if stop - start == size:
+        return Reply(200, _DOWNLOAD)
+    return Reply(206, f"{_DOWNLOAD}Content-Range: bytes {start}-{stop - 1}/{size}\r\n")
 
 
 def terminated() -> Reply:
@@ -98,22 +105,22 @@ def terminated() -> Reply:
 
 def failed(error: TusError, head: bool, problem: bool) -> Reply:
     """The answer to a request that failed: `CODE: sentence` as text or as problem details (RFC 9457); none for HEAD."""
-    headers = [*_FRESH, *_offset(error.offset)]
+    lines = _FRESH + _offset(error.offset)
     if error.location is not None:
-        headers.append(("Location", error.location))
+        lines += f"Location: {error.location}\r\n"
     if error.retry_after is not None:
-        headers.append(("Retry-After", str(error.retry_after)))
+        lines += f"Retry-After: {error.retry_after}\r\n"
     if isinstance(error, MethodNotAllowed):
-        headers.append(("Allow", error.allow))
+        lines += f"Allow: {error.allow}\r\n"
     if isinstance(error, RangeNotSatisfiable):
-        headers.append(("Content-Range", f"bytes */{error.size}"))
+        lines += f"Content-Range: bytes */{error.size}\r\n"
     if error.status == 412:
-        headers.append(("Tus-Version", VERSION))  # T8
+        lines += f"Tus-Version: {VERSION}\r\n"  # T8
     body = b""
     if not head:
         media_type, body = _problem(error) if problem else _text(error)
-        headers.append(("Content-Type", media_type))
-    return Reply(error.status, tuple(headers), body, isinstance(error, _ENDINGS))
+        lines += f"Content-Type: {media_type}\r\n"
+    return Reply(error.status, lines, body, isinstance(error, _ENDINGS))
 
 
 def head_failure(error: TusError) -> TusError:
@@ -121,14 +128,12 @@ def head_failure(error: TusError) -> TusError:
     return TemporarilyLocked() if error.status >= 500 else error
 
 
-def _offset(offset: int | None) -> Headers:
-    if offset is None:
-        return ()
-    return (("Upload-Offset", str(offset)),) if offset else _ZERO
+def _offset(offset: int | None) -> str:
+    return "" if offset is None else f"Upload-Offset: {offset}\r\n"
 
 
-def _expires(expires: float | None) -> Headers:
-    return () if expires is None else (("Upload-Expires", http_date(expires)),)
+def _expires(expires: float | None) -> str:
+    return "" if expires is None else f"Upload-Expires: {http_date(expires)}\r\n"
 
 
 def _text(error: TusError) -> tuple[str, bytes]:

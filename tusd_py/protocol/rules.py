@@ -24,7 +24,7 @@ from tusd_py.errors import (
 from tusd_py.protocol.commands import Append, Create, Download, Faulty, Inspect, OnUpload
 from tusd_py.protocol.fields import LARGEST
 from tusd_py.protocol.limits import Limits
-from tusd_py.upload import Kind, State, Upload
+from tusd_py.upload import FINAL, FINISHED, RECEIVING, Kind, State, Upload
 
 
 class Room(NamedTuple):
@@ -50,7 +50,7 @@ def screen(command: OnUpload, record: Upload | None, touched: float, now: float,
         _screen_append(command, upload, limits)
     elif isinstance(command, Faulty):
         _screen_faulty(command, upload)
-    elif kind is Download and upload.state is not State.FINISHED:
+    elif kind is Download and upload.state is not FINISHED:
         raise IncompleteUpload  # U7
     return upload
 
@@ -59,19 +59,20 @@ def _living(record: Upload | None, touched: float, now: float, limits: Limits) -
     """The record of an upload that a request can still do something with: not unknown, expired or failed."""
     if record is None:
         raise UploadNotFound  # T16, T27, T98
-    if record.state is State.RECEIVING:
+    state = record.state
+    if state is RECEIVING:
         expires = expires_at(record, touched, limits)
         if expires is None or now < expires:
             return record
-    elif record.state is State.FINISHED:
+    elif state is FINISHED:
         return record
-    elif record.state is State.FAILED:
+    elif state is State.FAILED:
         raise UploadFailed
     raise UploadExpiredNotFound if limits.expired_status == 404 else UploadExpired  # T81
 
 
 def _screen_faulty(command: Faulty, upload: Upload) -> None:
-    if command.method == "PATCH" and upload.kind is Kind.FINAL and not isinstance(command.fault, UnsupportedVersion):
+    if command.method == "PATCH" and upload.kind is FINAL and not isinstance(command.fault, UnsupportedVersion):
         raise ModifyFinal  # T108
     raise command.fault
 
@@ -79,7 +80,7 @@ def _screen_faulty(command: Faulty, upload: Upload) -> None:
 def _screen_append(command: Append, upload: Upload, limits: Limits) -> None:
     """A body that is too long is left to `room`: the wrong offset is told first, since a client can mend it (409),
     while 413 ends the upload."""
-    if upload.kind is Kind.FINAL:
+    if upload.kind is FINAL:
         raise ModifyFinal  # T108, T120
     _declared(command, upload, limits)
 
@@ -143,17 +144,17 @@ def concatenated(parts: Sequence[tuple[Upload | None, int]], limits: Limits) -> 
 
 
 def _partial_length(number: int, partial: Upload | None, stored: int, limits: Limits) -> int | None:
-    if partial is None or partial.state not in (State.RECEIVING, State.FINISHED):
+    if partial is None or partial.state not in (RECEIVING, FINISHED):
         raise InvalidConcat(f"URL {number} of Upload-Concat names no upload that exists.")
     if partial.kind is not Kind.PARTIAL:
         raise InvalidConcat(f"URL {number} of Upload-Concat names an upload that is not a partial one.")
-    if partial.state is State.RECEIVING and "concatenation-unfinished" not in limits.extensions:
+    if partial.state is RECEIVING and "concatenation-unfinished" not in limits.extensions:
         raise UploadFinishing if stored == partial.length else UploadNotFinished
     return partial.length
 
 
 def expires_at(upload: Upload, touched: float, limits: Limits) -> float | None:
     """When an unfinished upload will be gone unless it is written to (T78, T79), in seconds since the epoch."""
-    if limits.expire_after is None or upload.state is not State.RECEIVING:
+    if limits.expire_after is None or upload.state is not RECEIVING:
         return None
     return max(upload.created, touched) + limits.expire_after

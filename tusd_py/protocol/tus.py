@@ -6,7 +6,8 @@ On an upload URL a fault in the headers is a command too, Faulty, because what i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from tusd_py.errors import (
     AmbiguousUploadLength,
@@ -56,6 +57,14 @@ _ONE_VERSION = [VERSION]
 Fields = dict[str, str]
 
 
+class Headers(Protocol):
+    """Header fields in their order, found by names in any case: what multidict.CIMultiDict is."""
+
+    def items(self) -> Iterable[tuple[str, str]]: ...
+
+    def getall(self, key: str, default: Sequence[str]) -> Sequence[str]: ...
+
+
 def effective_method(method: str, override: str | None) -> str:
     """The method that counts: X-HTTP-Method-Override if it is there (T12). An unknown one is MethodNotAllowed (T13)."""
     if override is None:
@@ -74,8 +83,8 @@ def allowed(id: str | None, limits: Limits) -> str:
     return f"HEAD, PATCH{delete}{', GET' if limits.downloads else ''}, OPTIONS"
 
 
-def parse(method: str, id: str | None, headers: Iterable[tuple[str, str]], limits: Limits) -> Command:
-    """What this request asks for. `id` is a valid id, or None on the creation URL; header names come in any case.
+def parse(method: str, id: str | None, headers: Headers, limits: Limits) -> Command:
+    """What this request asks for. `id` is a valid id, or None on the creation URL.
 
     Raises MethodNotAllowed on either URL and every other fault on the creation URL only.
     """
@@ -84,7 +93,7 @@ def parse(method: str, id: str | None, headers: Iterable[tuple[str, str]], limit
     if id is None:
         if method != "POST":
             raise MethodNotAllowed(allow=allowed(id, limits))
-        found, repeated = _gather(headers, _CREATION_FIELDS)
+        found, repeated = _gather(headers.items(), _CREATION_FIELDS)
         return _creation(found, repeated, limits)
     if method == "PATCH":
         return _append(id, headers, limits)
@@ -111,18 +120,18 @@ def _gather(headers: Iterable[tuple[str, str]], wanted: frozenset[str]) -> tuple
     return found, repeated
 
 
-def _unless_faulty(method: str, command: Inspect | Terminate | Download, headers: Iterable[tuple[str, str]]) -> Command:
-    """HEAD, DELETE and GET look at one field only, so most names are told by their length and never folded to lower
-    case. GET need not have it (T9, U7), but one that is there has to be supported (T8, U4)."""
-    versions = [value for name, value in headers if len(name) == 13 and name.lower() == "tus-resumable"]
+def _unless_faulty(method: str, command: Inspect | Terminate | Download, headers: Headers) -> Command:
+    """HEAD, DELETE and GET look at one field only. GET need not have it (T9, U7), but one that is there has to be
+    supported (T8, U4)."""
+    versions = headers.getall("Tus-Resumable", ())
     if versions == _ONE_VERSION or (not versions and method == "GET"):
         return command
     fault = _version_fault(versions[0] if versions else None) or _repetition("tus-resumable")
     return Faulty(command.id, method, fault, first=bool(versions) and versions[0] != VERSION)
 
 
-def _append(id: str, headers: Iterable[tuple[str, str]], limits: Limits) -> Append | Faulty:
-    found, repeated = _gather(headers, _APPEND_FIELDS)
+def _append(id: str, headers: Headers, limits: Limits) -> Append | Faulty:
+    found, repeated = _gather(headers.items(), _APPEND_FIELDS)
     try:
         return _read_append(id, found, repeated, limits)
     except TusError as fault:

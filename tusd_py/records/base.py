@@ -38,6 +38,9 @@ class Records(Protocol):
     async def load(self, id: str) -> Upload | None:
         """The upload, or None. Usually from the cache: without leaving the event loop."""
 
+    def known(self, id: str) -> Upload | None:
+        """The upload if it is in the cache. Only `load` can say that there is none."""
+
     async def create(self, upload: Upload, also: Sequence[Statement] = ()) -> None:
         """Insert it, in whatever state: a small upload is inserted finished. An id that exists: errors.Unavailable."""
 

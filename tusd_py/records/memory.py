@@ -25,6 +25,9 @@ class MemoryRecords:
     async def load(self, id: str) -> Upload | None:
         return self._uploads.get(id)
 
+    def known(self, id: str) -> Upload | None:
+        return self._uploads.get(id)
+
     async def create(self, upload: Upload, also: Sequence[Statement] = ()) -> None:
         if upload.id in self._uploads:
             raise Unavailable

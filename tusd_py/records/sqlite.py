@@ -18,7 +18,7 @@ from tusd_py.records.base import Page, Query
 from tusd_py.records.cache import Alone, Cache, Stamped
 from tusd_py.records.cursor import Place, place_of, understood, written
 from tusd_py.stamps import Stamps
-from tusd_py.upload import Kind, State, Upload
+from tusd_py.upload import FINAL, Kind, State, Upload
 
 SCAN_PAGE = 500  # uploads held in memory at once by a scan
 
@@ -60,6 +60,9 @@ class SqliteRecords:
     async def load(self, id: str) -> Upload | None:
         upload = self._known(id)
         return await self._read(id) if upload is None else upload
+
+    def known(self, id: str) -> Upload | None:
+        return self._known(id)
 
     async def create(self, upload: Upload, also: Sequence[Statement] = ()) -> None:
         def landed(_: list[Result]) -> None:
@@ -152,7 +155,7 @@ class SqliteRecords:
 
 def _insertion(upload: Upload) -> list[Statement]:
     """One statement for a small upload: it then needs no savepoint. (sqlite3 binds a plain str faster than an enum.)"""
-    recipe = _recipe(upload.partials, upload.owner) if upload.kind is Kind.FINAL else None
+    recipe = _recipe(upload.partials, upload.owner) if upload.kind is FINAL else None
     told = (upload.id, upload.length, upload.created, upload.metadata, upload.kind.value, upload.concat, upload.owner)
     parts = [Statement(INSERT_PART, (upload.id, position, part)) for position, part in enumerate(upload.partials)]
     row = (*told, upload.state.value, upload.ended, upload.handle, recipe)

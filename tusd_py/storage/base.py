@@ -97,6 +97,9 @@ class Storage(Protocol):
     async def extent(self, upload: Upload) -> Extent:
         """The truth about an unfinished upload's offset; what it says, an append accepts."""
 
+    def glance(self, upload: Upload) -> Extent | None:
+        """What `extent` says, at once; None if it would have to wait."""
+
     async def append(self, upload: Upload, at: int, body: Body, keep: Keep) -> int:
         """Keep the bytes of `body` from offset `at` on, which the caller has from `extent`; returns the new offset."""
 

@@ -26,7 +26,7 @@ from tusd_py.storage.durability import BackgroundSync, GroupSync, Handle, boot_i
 from tusd_py.storage.floors import Floors
 from tusd_py.storage.foreign import mapped, ours
 from tusd_py.threads import Pool
-from tusd_py.upload import State, Upload, is_id
+from tusd_py.upload import FINISHED, RECEIVING, Upload, is_id
 
 log = logging.getLogger("tusd_py.storage")
 
@@ -42,6 +42,9 @@ class Durability(StrEnum):
     FINISH = "finish"  # finished uploads survive a machine crash, unfinished ones fall back a little
     ALWAYS = "always"  # every acknowledged byte survives a machine crash
     OS = "os"  # the operating system writes when it likes
+
+
+FINISH, ALWAYS, OS = Durability  # see upload.py
 
 
 class _Attempt:
@@ -116,12 +119,16 @@ class LocalStorage:
         return upload.kept_as(self._new_handle)
 
     async def extent(self, upload: Upload) -> Extent:
+        extent = self.glance(upload)
+        return await self._bytes.run(self._extent, upload) if extent is None else extent
+
+    def glance(self, upload: Upload) -> Extent | None:
         started = time.monotonic()
-        if self.guard.allows(started):
-            extent = self._extent(upload)
-            self.guard.spent(started, time.monotonic())
-            return extent
-        return await self._bytes.run(self._extent, upload)
+        if not self.guard.allows(started):
+            return None
+        extent = self._extent(upload)
+        self.guard.spent(started, time.monotonic())
+        return extent
 
     async def append(self, upload: Upload, at: int, body: Body, keep: Keep) -> int:
         with mapped:
@@ -144,7 +151,7 @@ class LocalStorage:
             with mapped:
                 fd = self._open_at(upload, upload.length)  # a tail that does not count must not outlive the finish
         try:
-            if self._durability is not Durability.OS:
+            if self._durability is not OS:
                 await self._make_durable(upload, fd)
         finally:
             os.close(fd)
@@ -234,7 +241,7 @@ class LocalStorage:
             raise ours(error) from error
         if not stat.S_ISREG(found.st_mode):
             raise UploadFailed
-        if upload.state is State.FINISHED:
+        if upload.state is FINISHED:
             if found.st_size != upload.length:
                 raise UploadFailed
             return Extent(found.st_size, found.st_mtime)
@@ -247,7 +254,7 @@ class LocalStorage:
             raise UploadFailed  # somebody else shortened the file
         if (floor := self._floors.of(upload.id)) is not None:
             size = min(size, max(floor, synced))  # a floor below `synced` was lifted; a machine crash undid that
-        if self._durability is Durability.ALWAYS or (boot != self._boot and self._durability is Durability.FINISH):
+        if self._durability is ALWAYS or (boot != self._boot and self._durability is FINISH):
             size = synced
         if upload.length is not None and size > upload.length:
             raise UploadFailed  # somebody else lengthened it
@@ -256,7 +263,7 @@ class LocalStorage:
     def _missing(self, upload: Upload) -> Extent:
         """A file that a machine crash took with its folder entry may begin again; one that somebody deleted may not."""
         handle = Handle.parse(upload.handle)
-        if upload.state is State.RECEIVING and handle.boot != self._boot and handle.synced == 0:
+        if upload.state is RECEIVING and handle.boot != self._boot and handle.synced == 0:
             return Extent(0, upload.created)
         raise UploadFailed
 
@@ -298,15 +305,15 @@ class LocalStorage:
             os.close(fd)
 
     async def _pour(self, upload: Upload, fd: int, at: int, body: Body, keep: Keep) -> int:
-        if self._durability is not Durability.OS and not (body.at_hand and self._joins_group(upload)):
+        if self._durability is not OS and not (body.at_hand and self._joins_group(upload)):
             self._background.writing(upload.id, at, Handle.parse(upload.handle).synced, body, keep)
         try:
             moved = await body.pour(fd, at)
         finally:
             self._background.wrote(upload.id, at + body.moved)
-        if self._durability is Durability.FINISH and at + moved != upload.length:
+        if self._durability is FINISH and at + moved != upload.length:
             self._background.left(upload.id, at + moved, Handle.parse(upload.handle).synced, keep)
-        if self._durability is Durability.ALWAYS and moved:
+        if self._durability is ALWAYS and moved:
             await self._make_durable(upload, fd)
             await self._acknowledge(upload.id, partial(self._promise, upload.id, at + moved, keep))
         return moved

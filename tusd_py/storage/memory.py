@@ -35,6 +35,9 @@ class MemoryStorage:
         return upload
 
     async def extent(self, upload: Upload) -> Extent:
+        return self.glance(upload)
+
+    def glance(self, upload: Upload) -> Extent:
         stored = self._stored(upload)
         return Extent(self._floors.get(upload.id, len(stored)), self._touched[upload.id])
 

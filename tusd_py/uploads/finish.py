@@ -17,7 +17,7 @@ from tusd_py.errors import StorageFull, TusError, Unavailable, UploadFailed, Upl
 from tusd_py.hooks.events import UploadCreated, UploadFinished
 from tusd_py.hooks.events import UploadFailed as Failed
 from tusd_py.storage.base import Extent, Joinable
-from tusd_py.upload import Kind, State, Upload
+from tusd_py.upload import FINAL, FINISHED, PARTIAL, RECEIVING, State, Upload
 from tusd_py.uploads.backing import Backing
 
 log = logging.getLogger("tusd_py.uploads")
@@ -25,7 +25,7 @@ log = logging.getLogger("tusd_py.uploads")
 FIRST_RETRY = 1.0  # seconds; doubled up to
 LAST_RETRY = 60.0
 
-_ALIVE = (State.RECEIVING, State.FINISHED)
+_ALIVE = (RECEIVING, FINISHED)
 
 
 class Finisher:
@@ -60,7 +60,7 @@ class Finisher:
         if not recorded:
             self._listeners.tell(UploadCreated(upload))
         self._listeners.tell(UploadFinished(finished))
-        if upload.kind is Kind.PARTIAL:
+        if upload.kind is PARTIAL:
             await self._finish_finals(upload.id)
         return finished
 
@@ -69,7 +69,7 @@ class Finisher:
         await self._records.end(upload.id, State.FAILED, self._backing.clock())
         log.error("upload-failed", extra={"id": upload.id, "error": why.code})
         self._listeners.tell(Failed(upload, why.code))
-        if upload.kind is Kind.PARTIAL:
+        if upload.kind is PARTIAL:
             await self.orphan_finals(upload.id)
 
     async def orphan_finals(self, partial: str) -> None:
@@ -96,13 +96,13 @@ class Finisher:
         lengths = [part.length for part in parts if part.length is not None]
         if final.length is None and len(lengths) == len(final.partials):
             final = final.evolve(length=sum(lengths))
-        complete = all(part.state is State.FINISHED for part in parts)
+        complete = all(part.state is FINISHED for part in parts)
         touched = self._backing.clock() if complete else max(extent.touched for extent in extents)
         return final, Extent(sum(extent.offset for extent in extents), touched)
 
     async def resume(self) -> None:
         """At the start: finish what is complete (law 4)."""
-        async for upload in self._records.scan(State.RECEIVING):
+        async for upload in self._records.scan(RECEIVING):
             if await self._is_complete(upload):
                 self._retry_later(upload.id, FIRST_RETRY / 100)
 
@@ -114,8 +114,8 @@ class Finisher:
 
     async def _is_complete(self, upload: Upload) -> bool:
         try:
-            if upload.kind is Kind.FINAL:
-                return all(part is not None and part.state is State.FINISHED for part in await self._parts(upload))
+            if upload.kind is FINAL:
+                return all(part is not None and part.state is FINISHED for part in await self._parts(upload))
             return (await self._storage.extent(upload)).offset == upload.length
         except TusError:
             return False  # whoever asks for it next is told
@@ -134,7 +134,7 @@ class Finisher:
         async with AsyncExitStack() as held:
             for id in sorted(set(final.partials)):
                 await held.enter_async_context(self._backing.undisturbed(id))
-            parts = [part for part in await self._parts(final) if part is not None and part.state is State.FINISHED]
+            parts = [part for part in await self._parts(final) if part is not None and part.state is FINISHED]
             if len(parts) == len(final.partials):
                 await self.join(final, parts, recorded=True)
 
@@ -161,9 +161,9 @@ class Finisher:
     async def _retry_once(self, id: str) -> None:
         async with self._backing.undisturbed(id):
             upload = await self._records.load(id)
-            if upload is None or upload.state is not State.RECEIVING or not await self._is_complete(upload):
+            if upload is None or upload.state is not RECEIVING or not await self._is_complete(upload):
                 return
-            if upload.kind is Kind.FINAL:
+            if upload.kind is FINAL:
                 await self._join_waiting(upload)
             else:
                 await self.run(upload)

@@ -25,7 +25,7 @@ from tusd_py.protocol import rules
 from tusd_py.protocol.commands import Append, Concatenate, Create, Download, Faulty, Inspect, Terminate
 from tusd_py.protocol.limits import Limits
 from tusd_py.storage.base import Body, Ending, Extent, Measurable
-from tusd_py.upload import Kind, State, Upload, new_id
+from tusd_py.upload import FINAL, FINISHED, PARTIAL, RECEIVING, REGULAR, Upload, new_id
 from tusd_py.uploads.backing import Backing
 from tusd_py.uploads.concatenation import Concatenator
 from tusd_py.uploads.endings import error_of
@@ -76,7 +76,7 @@ class Uploads:
         """T50, T70: a new upload, perhaps with its first bytes or all of them. An error after which the upload exists
         all the same carries its id and offset (D14)."""
         self._insist_on_room(command.length or 0)
-        kind = Kind.PARTIAL if command.partial else Kind.REGULAR
+        kind = PARTIAL if command.partial else REGULAR
         upload = Upload(new_id(), command.length, self._clock(), command.metadata, kind, command.concat)
         if command.body is not None and command.body <= SMALL_BODY:
             upload, offset = await self._create(command, upload, body, self._create_small)  # nobody knows its id yet
@@ -172,7 +172,7 @@ class Uploads:
         if room.length is not None:
             upload = await self._declare(upload, room.length)  # T65: before the bytes
         body = body.at_most(room.bytes)
-        if upload.state is State.FINISHED:
+        if upload.state is FINISHED:
             await _drain(body)
             return upload, at  # T34
         if _brings_bytes(command) or room.length is not None:  # else T33; a new length ends what does not count
@@ -190,11 +190,23 @@ class Uploads:
 
     # Inspect, terminate, download
 
+    def glance(self, command: Inspect) -> Progress | None:
+        """T14 of an upload that is known and at rest: what `inspect` would say, without waiting for anything; None if
+        that takes a closer look."""
+        upload = self._records.known(command.id)
+        if upload is None or self._locks.is_held(command.id) or (upload.state is RECEIVING and upload.kind is FINAL):
+            return None
+        extent = self._storage.glance(upload)
+        if extent is None or (upload.state is RECEIVING and extent.offset == upload.length):
+            return None
+        rules.screen(command, upload, extent.touched, self._clock(), self.limits)
+        return self._progress(upload, extent)
+
     async def inspect(self, command: Inspect) -> Progress:
         """T14: the truth about the offset. A live writer is left alone; one that has gone silent is ended (law 5)."""
         upload, extent = await self._look(command)
-        if upload.state is State.RECEIVING:
-            if upload.kind is Kind.FINAL:
+        if upload.state is RECEIVING:
+            if upload.kind is FINAL:
                 return await self._progress_of_final(upload)
             if extent.offset == upload.length or self.writers.has_gone_silent(command.id, time.monotonic()):
                 return await self._inspect_alone(command)
@@ -204,7 +216,7 @@ class Uploads:
         """End a silent writer, or meet a finish: an offset equal to the length is told only when it is done (P22)."""
         async with self._backing.undisturbed(command.id):
             upload, extent = await self._look(command)
-            if upload.state is State.RECEIVING and extent.offset == upload.length:
+            if upload.state is RECEIVING and extent.offset == upload.length:
                 upload = await self.finisher.run(upload)
             return self._progress(upload, extent)
 
@@ -214,7 +226,7 @@ class Uploads:
         record = await self._records.load(id)
         if record is None:
             raise UploadNotFound
-        if record.state is State.RECEIVING and record.kind is Kind.FINAL:
+        if record.state is RECEIVING and record.kind is FINAL:
             return await self._progress_of_final(record)
         return self._progress(record, await self._storage.extent(record) if record.state in _ALIVE else _UNKNOWN)
 
@@ -225,7 +237,7 @@ class Uploads:
             upload, _ = await self._look(command)
             await self._discard(upload)
         self._listeners.tell(UploadTerminated(upload))
-        if upload.kind is Kind.PARTIAL:
+        if upload.kind is PARTIAL:
             await self.finisher.orphan_finals(upload.id)
 
     async def download(self, command: Download) -> Upload:
@@ -248,7 +260,7 @@ class Uploads:
         record = await self._records.load(command.id)
         now, extent, touched = self._clock(), _UNKNOWN, 0.0
         if record is not None and record.state in _ALIVE:
-            if record.kind is Kind.FINAL and record.state is State.RECEIVING:
+            if record.kind is FINAL and record.state is RECEIVING:
                 extent = (await self.finisher.so_far(record))[1]
             else:
                 extent = await self._storage.extent(record)
@@ -260,14 +272,14 @@ class Uploads:
 
     async def _progress_of_final(self, upload: Upload) -> Progress:
         """T110, T119: before it is joined, its offset is what its partials have."""
-        if upload.state is State.FINISHED:
+        if upload.state is FINISHED:
             return self._progress(upload, await self._storage.extent(upload))
         return self._progress(*await self.finisher.so_far(upload))
 
     def _cut_short(self, progress: Progress, body: Body) -> TusError | None:
         """What the client of a body that ended early is told (law 2); None if the last byte of the upload had come."""
         ending = body.ended_by
-        if ending is None or (progress.upload.state is State.FINISHED and ending is not Ending.TOO_LONG):
+        if ending is None or (progress.upload.state is FINISHED and ending is not Ending.TOO_LONG):
             return None
         error = error_of(ending, progress.upload.length)
         self._listeners.tell(UploadInterrupted(progress.upload, progress.offset, error.code))
@@ -283,7 +295,7 @@ class Uploads:
         await self._storage.delete(upload)
 
 
-_ALIVE = (State.RECEIVING, State.FINISHED)
+_ALIVE = (RECEIVING, FINISHED)
 _UNKNOWN = Extent(0, 0.0)
 
 

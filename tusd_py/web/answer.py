@@ -6,12 +6,14 @@ import time
 from http import HTTPStatus
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_exceptions import ClientConnectionResetError
 from aiohttp.http import HttpVersion10
 
 from tusd_py import __version__
 from tusd_py.protocol.fields import http_date
 from tusd_py.protocol.replies import Reply
+from tusd_py.web.request import Request
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus} | {460: "Checksum Mismatch"}  # T47
 _STATUS_LINES = {status: f"HTTP/1.1 {status} {phrase}\r\n" for status, phrase in _PHRASES.items()}
@@ -34,10 +36,11 @@ class _Clock:
         return cls.lines
 
 
-def render(reply: Reply, also: str, request: web.BaseRequest, *, keep_alive: bool, length: int | None = None) -> bytes:
+def render(
+    reply: Reply, also: str, request: Request | web.BaseRequest, *, keep_alive: bool, length: int | None = None
+) -> bytes:
     """The bytes of the whole response; `also` are more header lines. Framing follows the method on the wire, not the
     one that overrides it (T12); `length` is announced in place of the body's when the body is sent separately."""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in reply.headers])
     on_head = request.method == "HEAD"
     framing = ""
     if reply.status not in _WITHOUT_LENGTH and not on_head:
@@ -46,21 +49,22 @@ def render(reply: Reply, also: str, request: web.BaseRequest, *, keep_alive: boo
         framing += "Connection: close\r\n"
     elif request.version == HttpVersion10:
         framing += "Connection: keep-alive\r\n"
-    head = f"{_STATUS_LINES[reply.status]}{_Clock.now()}{lines}{also}{framing}\r\n".encode("ascii")
+    head = f"{_STATUS_LINES[reply.status]}{_Clock.now()}{reply.lines}{also}{framing}\r\n".encode("ascii")
     return head if on_head else head + reply.body
 
 
 class Answer(web.StreamResponse):
-    """What aiohttp sends: bytes that are ready, written once, by whoever prepares it first. `patience` is how many
-    seconds a client may go on sending a body that was refused."""
+    """Bytes that are ready, written once, by whoever sends it first. `patience` is how many seconds a client may go on
+    sending a body that was refused. Nothing of the parent's is used; it is one, because aiohttp asks us for answers to
+    what goes wrong in its own loop, and sends them in its own way."""
 
     def __init__(self, data: bytes, *, keep_alive: bool, patience: float = LINGER_TIME) -> None:
-        # nothing of the parent's is used
         self._data: bytes | None = data
         self._keep_alive = keep_alive
         self.patience = patience
 
-    async def prepare(self, request: web.BaseRequest) -> None:
+    async def send(self, request: Request) -> None:
+        """Raises ConnectionError if the client is gone."""
         data, self._data = self._data, None
         if data is None:
             return
@@ -69,7 +73,14 @@ class Answer(web.StreamResponse):
             raise ClientConnectionResetError("the client went away")
         transport.write(data)
         if request.protocol.writing_paused:
-            await request.writer.drain()
+            await request.drain()
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """aiohttp's own way."""
+        if self._data is not None and request.transport is not None:
+            request.transport.write(self._data)
+        self._data = None
+        return None
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Everything was written by prepare."""

@@ -9,7 +9,6 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from aiohttp import web
 from aiohttp.http import HttpProcessingError
 from aiohttp.web_protocol import RequestPayloadError
 
@@ -19,6 +18,7 @@ from tusd_py.storage.body import INLINE_BYTES, LoopGuard, Stream, write_at
 from tusd_py.threads import Pool
 from tusd_py.web import zero_copy
 from tusd_py.web.answer import LINGER_TIME
+from tusd_py.web.request import Request
 from tusd_py.web.zero_copy import HOP, Hop, Rest, Takeover
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class BodyReader:
     minimum_rate: int = 0
     zero_copy: bool = True
 
-    def read(self, request: web.BaseRequest, announced: int | None, expects_continue: bool) -> RequestBody:
+    def read(self, request: Request, announced: int | None, expects_continue: bool) -> RequestBody:
         """`announced` is the body's Content-Length, None for a chunked body."""
         return RequestBody(self, request, announced, expects_continue)
 
@@ -51,9 +51,7 @@ class RequestBody(Stream):
 
     __slots__ = ("_expects_continue", "_left", "_rate_mark", "_request", "_server", "_takeover", "_timeout")
 
-    def __init__(
-        self, server: BodyReader, request: web.BaseRequest, announced: int | None, expects_continue: bool
-    ) -> None:
+    def __init__(self, server: BodyReader, request: Request, announced: int | None, expects_continue: bool) -> None:
         super().__init__(server.byte_pool, server.guard)
         self._server = server
         self._request = request

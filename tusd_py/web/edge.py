@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 from aiohttp import web
 from aiohttp.http import RawRequestMessage, StreamWriter
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import ERROR, RequestHandler, _ErrInfo
 
 from tusd_py.errors import BadRequest, Busy, TusError
@@ -26,6 +26,7 @@ from tusd_py.web.body import DROPS, LINGER_BYTES
 from tusd_py.web.cors import Cors
 from tusd_py.web.failures import request_id, unexpected
 from tusd_py.web.handler import RequestLog
+from tusd_py.web.request import Request
 
 HEADROOM = 4 << 10  # 4 KiB above our own limits, so that it is us who refuse a long field, with a proper answer (A12)
 
@@ -66,7 +67,14 @@ class Connections:
             del self._of_client[client]
 
 
-RequestHandling = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+class RequestHandling(Protocol):
+    """Whoever answers the requests of the upload port. It never raises, but for a client that is gone."""
+
+    async def __call__(self, request: Request) -> Answer: ...
+
+    def at_once(self, request: Request) -> bytes | None:
+        """The whole answer to a request without a body that has to wait for nothing, after which the connection goes
+        on; None, and nothing has happened, if it is not one."""
 
 
 class EdgeServer(web.Server):
@@ -85,7 +93,8 @@ class EdgeServer(web.Server):
         other_paths: frozenset[str] = frozenset(),
         handler_cancellation: bool = False,
     ) -> None:
-        super().__init__(handler, handler_cancellation=handler_cancellation)
+        super().__init__(handler, handler_cancellation=handler_cancellation)  # type: ignore[arg-type]  # called by us only
+        self.handler = handler
         self.cors = cors
         self.connections_open = connections
         self.instruments = instruments
@@ -100,7 +109,7 @@ class EdgeServer(web.Server):
 class Connection(RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_client", "_edge", "_head_timer", "_writer")
+    __slots__ = ("_client", "_edge", "_head_timer")
 
     def __init__(self, edge: EdgeServer, loop: asyncio.AbstractEventLoop) -> None:
         limits = edge.connections_open.limits
@@ -114,7 +123,6 @@ class Connection(RequestHandler):
             auto_decompress=False,  # offsets count the bytes on the wire (A28)
         )
         self._edge = edge
-        self._writer = StreamWriter(self, loop)  # an Answer is ready-made bytes, so one for all requests is enough
         self._client: str | None = None
         self._head_timer: asyncio.TimerHandle | None = None
 
@@ -123,6 +131,7 @@ class Connection(RequestHandler):
 
         It does what aiohttp's own loop does, without a task and a timer for each request, which would cost a HEAD a
         tenth of its instructions: the handler runs in the connection's task, keep-alive has one timer a connection.
+        What `data_received` has answered already never comes here.
         """
         self._task_handler = asyncio.current_task()
         while not self._force_close:
@@ -150,13 +159,11 @@ class Connection(RequestHandler):
         task = cast("asyncio.Task[None]", self._task_handler)
         try:
             if isinstance(message, _ErrInfo):
-                request = web.BaseRequest(ERROR, payload, self, StreamWriter(self, self._loop), task, self._loop)
-                response = await self._respond(request, self._make_error_handler(message))
+                response: web.StreamResponse = await self._refuse(message, payload)
             elif message.path.partition("?")[0] in self._edge.other_paths:
                 response = await self._serve_other(message, payload, task)
             else:
-                request = web.BaseRequest(message, payload, self, self._writer, task, self._loop)
-                response = await self._respond(request, self._edge.request_handler)
+                response = await self._respond(Request(message, payload, self))
             self._keepalive = bool(response.keep_alive)
             if not payload.is_eof():
                 await self._linger(payload, response.patience if isinstance(response, Answer) else LINGER_TIME)
@@ -168,18 +175,23 @@ class Connection(RequestHandler):
         self._rest()
         return self._keepalive and not self._close and not self._force_close
 
-    async def _respond(self, request: web.BaseRequest, handle: RequestHandling) -> web.StreamResponse:
-        """Let one of our own handlers answer: it never raises, but for a client that is gone, and answers at once."""
-        self._current_request, self._request_in_progress = request, True
+    async def _respond(self, request: Request) -> Answer:
+        self._current_request, self._request_in_progress = request, True  # type: ignore[assignment]  # to be cancelled
         try:
-            response = await handle(request)
+            answer = await self._edge.handler(request)
         finally:
             self._current_request, self._request_in_progress = None, False
-            request._task = None  # type: ignore[assignment]  # noqa: SLF001  # breaks a reference cycle
             if self._handler_waiter is not None:
                 self._handler_waiter.set_result(None)
-        await response.prepare(request)
-        return response
+        await answer.send(request)
+        return answer
+
+    async def _refuse(self, refusal: _ErrInfo, payload: StreamReader) -> Answer:
+        """Answer what the parser would not take."""
+        request = Request(ERROR, payload, self)
+        answer = self.handle_error(request, refusal.status, refusal.exc)
+        await answer.send(request)
+        return answer
 
     async def _serve_other(
         self, message: RawRequestMessage, payload: StreamReader, task: asyncio.Task[None]
@@ -230,11 +242,34 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         before = self._request_count
-        super().data_received(data)
+        waiter, self._waiter = self._waiter, None  # our task need not be woken for what is answered here
+        try:
+            super().data_received(data)
+        finally:
+            self._waiter = waiter
         if self._request_count != before:
             self._unwatch_head()
         elif self._head_timer is None and data and self._current_request is None and not self._messages:
             self._watch_head()
+        if waiter is not None and self._messages and not self._answer_at_once() and not waiter.done():
+            waiter.set_result(None)
+
+    def _answer_at_once(self) -> bool:
+        """Answer the requests that have to wait for nothing, before the connection's task has even been told of them.
+        Whether that was all of them."""
+        while self._messages:
+            message, payload = self._messages[0]
+            if payload is not EMPTY_PAYLOAD or isinstance(message, _ErrInfo) or self._paused or self._buffer_paused:
+                return False
+            answer = self._edge.handler.at_once(Request(message, payload, self))
+            transport = self.transport
+            if answer is None or transport is None or self._parser is None:
+                return False
+            self._messages.popleft()
+            self._parser.message_consumed()
+            transport.write(answer)
+        self._rest()
+        return True
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """aiohttp calls this after every read of a body, where there is almost never anything to resume."""
@@ -250,8 +285,12 @@ class Connection(RequestHandler):
         return True
 
     def handle_error(
-        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
-    ) -> web.StreamResponse:
+        self,
+        request: web.BaseRequest | Request,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> Answer:
         """What the parser refuses (A13), or what escaped every other net, in the form of all our errors."""
         error: TusError
         id = request_id(None)

@@ -7,12 +7,11 @@ import logging
 import re
 import secrets
 
-from aiohttp import web
-
 from tusd_py.errors import MethodNotAllowed, TusError
 from tusd_py.instruments import Instruments
 from tusd_py.protocol import replies
 from tusd_py.protocol.replies import Reply
+from tusd_py.web.request import Request
 
 log = logging.getLogger("tusd_py.web")
 
@@ -28,7 +27,7 @@ def request_id(given: str | None) -> str:
     return f"{_prefix}-{next(_counter):x}"
 
 
-def failed(error: TusError, method: str, request: web.BaseRequest, instruments: Instruments) -> Reply:
+def failed(error: TusError, method: str, request: Request, instruments: Instruments) -> Reply:
     """The reply to a request that failed, in the form that the client prefers."""
     if method == "HEAD" and not isinstance(error, MethodNotAllowed):
         error = replies.head_failure(error)

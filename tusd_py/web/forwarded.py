@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from aiohttp import web
+from tusd_py.web.request import Request
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+")  # no dot segments
@@ -43,7 +43,7 @@ class Locations:
         self._path_only = path_only
         self._trusted = tuple(trusted_proxies)
 
-    def url(self, request: web.BaseRequest, id: str) -> str:
+    def url(self, request: Request, id: str) -> str:
         """The URL to tell for the upload `id` (T52, T54)."""
         if self._public is not None:
             return f"{self._public}{self._base_path}{id}"
@@ -51,7 +51,7 @@ class Locations:
             return f"{self._base_path}{id}"
         return self._front(request) + self._base_path + id
 
-    def _front(self, request: web.BaseRequest) -> str:
+    def _front(self, request: Request) -> str:
         """Scheme, host and prefix, or only the prefix where the host is not known."""
         if not self._trusted and request.protocol.peername not in _UNIX:
             return _direct("https" if request.protocol.ssl_context else "http", request.headers.get("Host"))
@@ -60,7 +60,7 @@ class Locations:
         host = _valid_host(seen.host or request.headers.get("Host"))
         return (_direct(scheme, host) if host else "") + seen.prefix
 
-    def client(self, request: web.BaseRequest) -> str:
+    def client(self, request: Request) -> str:
         """The client's address, for the log: the nearest one that is not a trusted proxy."""
         peer = _peer(request)
         if (peer and not self._trusted) or not self._trusts(peer):
@@ -73,7 +73,7 @@ class Locations:
                 return hop
         return peer
 
-    def _seen(self, request: web.BaseRequest) -> Seen:
+    def _seen(self, request: Request) -> Seen:
         if not self._trusts(_peer(request)):
             return Seen()
         forwarded = request.headers.get("Forwarded")
@@ -97,7 +97,7 @@ def _direct(scheme: str, host: str | None) -> str:
     return "" if host is None else f"{scheme}://{_short(scheme, host)}"
 
 
-def _peer(request: web.BaseRequest) -> str:
+def _peer(request: Request) -> str:
     peer = request.protocol.peername
     return peer[0] if isinstance(peer, tuple) else ""
 

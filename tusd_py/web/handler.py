@@ -8,9 +8,9 @@ import time
 from contextlib import aclosing
 from typing import Protocol, assert_never
 
-from aiohttp import web
 from aiohttp.http import HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD
+from multidict import istr
 
 from tusd_py.errors import NotFound, RangeNotSatisfiable, TusError
 from tusd_py.instruments import Instruments
@@ -28,13 +28,20 @@ from tusd_py.protocol.commands import (
 )
 from tusd_py.protocol.replies import Reply
 from tusd_py.storage.base import Body
-from tusd_py.upload import State, Upload, is_id
-from tusd_py.uploads.service import Uploads
+from tusd_py.upload import FINISHED, Upload, is_id
+from tusd_py.uploads.service import Progress, Uploads
 from tusd_py.web.answer import Answer, render
 from tusd_py.web.body import BodyReader, RequestBody
 from tusd_py.web.cors import Cors
 from tusd_py.web.failures import failed, request_id, unexpected
 from tusd_py.web.forwarded import Locations
+from tusd_py.web.request import Request
+
+# Spelt as multidict likes to be asked: it need not fold them.
+ORIGIN = istr("Origin")
+OVERRIDE = istr("X-HTTP-Method-Override")
+REQUEST_ID = istr("X-Request-ID")
+EXPECT = istr("Expect")
 
 
 class RequestLog(Protocol):
@@ -66,13 +73,32 @@ class Handler:
         self._instruments = instruments
         self._log = log
         self._base_path = base_path
+        self._length_of_base_path = len(base_path)
         self._creation_paths = (base_path, base_path.rstrip("/"), "*")
 
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+    def at_once(self, request: Request) -> bytes | None:
+        """The answer to a HEAD that finds its upload known and at rest, which is almost every one; None if it has to go
+        the ordinary way, which then begins from the beginning."""
+        if request.method != "HEAD" or not request.keep_alive:
+            return None
+        exchange = Exchange(request)
+        try:
+            command = self._understand(exchange)
+            progress = self._uploads.glance(command) if type(command) is Inspect else None
+        except Exception:  # noqa: BLE001  # the ordinary way meets it again, and answers, logs and counts it
+            return None
+        if progress is None:
+            return None
+        self._instruments.requested("HEAD")
+        return self._written(exchange, self._inspected(progress), keep_alive=True)
+
+    async def __call__(self, request: Request) -> Answer:
         exchange = Exchange(request)
         try:
             try:
-                reply = await self._perform(self._understand(exchange), exchange)
+                command = self._understand(exchange)
+                self._instruments.requested(exchange.method)
+                reply = await self._perform(command, exchange)
             except TusError as error:
                 reply = self._failed(error, exchange)
             except Exception as defect:  # noqa: BLE001  # the supervisor at the request edge
@@ -93,32 +119,30 @@ class Handler:
     def _understand(self, exchange: Exchange) -> Command:
         """The override comes before everything else that looks at the method (T13), then CORS, then the headers."""
         headers = exchange.request.headers
-        exchange.method = tus.effective_method(exchange.method, headers.get("X-HTTP-Method-Override"))
+        exchange.method = tus.effective_method(exchange.method, headers.get(OVERRIDE))
         id = self._id_in(exchange.request.raw_path)
         if exchange.origin is not None:
             self.cors.check(exchange.origin)
-        command = tus.parse(exchange.method, id, headers.items(), self._uploads.limits)
-        self._instruments.requested(exchange.method)
-        return command
+        return tus.parse(exchange.method, id, headers, self._uploads.limits)
 
     def _id_in(self, raw_path: str) -> str | None:
         """The id in an upload URL, None for the creation URL. Nothing is decoded: what is not an id is not found."""
+        if raw_path.startswith(self._base_path) and is_id(id := raw_path[self._length_of_base_path :]):
+            return id
+        if raw_path in self._creation_paths:
+            return None
         path = raw_path.partition("?")[0]
         if not path.startswith("/") and path != "*":
             path = _AUTHORITY.sub("", path, count=1) or "/"  # absolute-form
-        id = path.removeprefix(self._base_path)
-        if len(id) != len(path) and is_id(id):
-            return id
-        if path in self._creation_paths:
-            return None
+        if path != raw_path:
+            return self._id_in(path)
         raise NotFound
 
     async def _perform(self, command: Command, exchange: Exchange) -> Reply:
         uploads, request = self._uploads, exchange.request
         match command:
             case Inspect():
-                progress = await uploads.inspect(command)
-                return replies.inspected(progress.upload, progress.offset, progress.expires, uploads.limits)
+                return self._inspected(await uploads.inspect(command))
             case Append():
                 progress = await uploads.append(command, self._body(exchange, command.body))
                 return replies.appended(progress.offset, progress.expires)
@@ -128,7 +152,7 @@ class Handler:
                 return replies.created(url, progress.offset, progress.expires)
             case Concatenate():
                 progress = await uploads.concatenate(command)
-                offset = progress.offset if progress.upload.state is State.FINISHED else None
+                offset = progress.offset if progress.upload.state is FINISHED else None
                 url = self._locations.url(request, progress.upload.id)
                 return replies.created(url, offset, progress.expires)
             case Terminate():
@@ -144,9 +168,13 @@ class Handler:
             case _:
                 assert_never(command)
 
+    def _inspected(self, progress: Progress) -> Reply:
+        return replies.inspected(progress.upload, progress.offset, progress.expires, self._uploads.limits)
+
     def _body(self, exchange: Exchange, announced: int | None) -> Body:
         request = exchange.request
-        expects = request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11
+        expectation = request.headers.get(EXPECT)
+        expects = expectation is not None and expectation.lower() == "100-continue" and request.version >= HttpVersion11
         exchange.body = self._bodies.read(request, announced, expects)
         return exchange.body
 
@@ -154,19 +182,24 @@ class Handler:
 
     def _answer(self, exchange: Exchange, reply: Reply) -> Answer:
         request = exchange.request
-        cors = self.cors.lines(exchange.origin, preflight=exchange.method == "OPTIONS")
-        also = f"{cors}X-Request-ID: {exchange.id}\r\n"
         keep_alive = request.keep_alive and not reply.close and not _leaves_a_mess(request)
-        data = render(reply, also, request, keep_alive=keep_alive, length=exchange.length)
-        self._note(exchange, reply, len(data))
+        data = self._written(exchange, reply, keep_alive=keep_alive)
         if exchange.body is None:
             return Answer(data, keep_alive=keep_alive)
         return Answer(data, keep_alive=keep_alive, patience=exchange.body.patience)
 
+    def _written(self, exchange: Exchange, reply: Reply, *, keep_alive: bool) -> bytes:
+        """The answer as it is sent, and noted in the log."""
+        cors = self.cors.lines(exchange.origin, preflight=exchange.method == "OPTIONS")
+        also = f"{cors}X-Request-ID: {exchange.id}\r\n"
+        data = render(reply, also, exchange.request, keep_alive=keep_alive, length=exchange.length)
+        self._note(exchange, reply, len(data))
+        return data
+
     async def _answer_now(self, exchange: Exchange, answer: Answer) -> None:
         """Send the head at once, because more has to be done after it."""
         try:
-            await answer.prepare(exchange.request)
+            await answer.send(exchange.request)
             if exchange.stream is not None:
                 await self._stream(exchange)
             elif exchange.body is not None:
@@ -192,19 +225,9 @@ class Handler:
         """A finished upload, or the one range of it that was asked for; never shown in a browser (G6)."""
         size = upload.length or 0
         start, stop = byte_range(exchange.request.headers.get("Range"), size)
-        headers = [
-            ("Tus-Resumable", tus.VERSION),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Content-Type", "application/octet-stream"),
-            ("Content-Disposition", "attachment"),
-            ("Accept-Ranges", "bytes"),
-        ]
-        partial = stop - start != size
-        if partial:
-            headers.append(("Content-Range", f"bytes {start}-{stop - 1}/{size}"))
         exchange.length = stop - start
         exchange.stream = (upload, start, stop)
-        return Reply(206 if partial else 200, tuple(headers))
+        return replies.downloaded(start, stop, size)
 
     async def _stream(self, exchange: Exchange) -> None:
         assert exchange.stream is not None
@@ -217,7 +240,7 @@ class Handler:
                     raise ConnectionResetError
                 request.transport.write(piece)
                 async with asyncio.timeout(self._bodies.idle_timeout):
-                    await request.writer.drain()
+                    await request.drain()
 
 
 class Exchange:
@@ -226,12 +249,12 @@ class Exchange:
 
     __slots__ = ("body", "id", "length", "method", "origin", "request", "started", "stream")
 
-    def __init__(self, request: web.BaseRequest) -> None:
+    def __init__(self, request: Request) -> None:
         headers = request.headers
         self.request = request
         self.method = request.method
-        self.origin = headers.get("Origin")
-        self.id = request_id(headers.get("X-Request-ID"))
+        self.origin = headers.get(ORIGIN)
+        self.id = request_id(headers.get(REQUEST_ID))
         self.started = time.perf_counter()
         self.body: RequestBody | None = None
         self.length: int | None = None
@@ -262,7 +285,7 @@ def byte_range(field: str | None, size: int) -> tuple[int, int]:
     return start, stop
 
 
-def _leaves_a_mess(request: web.BaseRequest) -> bool:
+def _leaves_a_mess(request: Request) -> bool:
     """Whether the connection must close: bytes of the body are still to come (A9), or aiohttp's parser would hand a
     trailer of this chunked body to the next request (A18, A19, T94)."""
     if request.content is EMPTY_PAYLOAD:

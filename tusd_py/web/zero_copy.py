@@ -26,11 +26,11 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from aiohttp import web
 from aiohttp.http import HttpRequestParser
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from tusd_py.storage.body import NO_SPACE
+from tusd_py.web.request import Request
 
 log = logging.getLogger("tusd_py.web")
 
@@ -144,7 +144,7 @@ class Takeover:
 
     __slots__ = ("_buffered", "_payload", "_protocol", "_transport", "socket")
 
-    def __init__(self, request: web.BaseRequest) -> None:
+    def __init__(self, request: Request) -> None:
         transport = request.transport
         assert transport is not None
         self._payload = request.content
@@ -217,7 +217,7 @@ def _fresh_parser(protocol: RequestHandler) -> HttpRequestParser:
     )
 
 
-def suits(request: web.BaseRequest) -> bool:
+def suits(request: Request) -> bool:
     """Whether this request's connection is a plain socket that can be taken over."""
     transport = request.transport
     return transport is not None and transport.get_extra_info("sslcontext") is None
