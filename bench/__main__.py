@@ -12,7 +12,7 @@ from pathlib import Path
 from bench import machine, musts, rows
 from bench.client.load import build
 from bench.page import page
-from bench.peers import ALL, OURS, OURS_WITHOUT_SYNC
+from bench.peers import ALL, OURS, OURS_TWICE, OURS_WITHOUT_SYNC
 from bench.peers.base import Absent, Peer
 from bench.plot import svg
 from bench.report import Report, Section, table, verdict_table
@@ -93,7 +93,7 @@ def measure(parent: Path, wanted: Sequence[Row], peers: Sequence[Peer], rounds: 
 def save(report: Report, folder: Path, docs: bool) -> None:
     """results.json, results.md and results.svg; the page of the documentation when `docs`."""
     folder.mkdir(parents=True, exist_ok=True)
-    drawing = svg(report.sections[0], [OURS.name, OURS_WITHOUT_SYNC.name])
+    drawing = svg(report.sections[0], [OURS.name, OURS_TWICE.name, OURS_WITHOUT_SYNC.name])
     (folder / "results.json").write_text(json.dumps(report.as_json(), indent=1, ensure_ascii=False) + "\n")
     (folder / "results.md").write_text(report.as_markdown())
     (folder / "results.svg").write_text(drawing)
@@ -105,6 +105,8 @@ def save(report: Report, folder: Path, docs: bool) -> None:
 def _takes_part(peer: Peer, row: Row) -> bool:
     if peer is OURS_WITHOUT_SYNC:
         return row.again
+    if peer is OURS_TWICE:
+        return row.many
     return peer.ours or not row.only_ours
 
 

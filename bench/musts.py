@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from bench.peers.ours import OURS
+from bench.peers.ours import OURS, OURS_TWICE
 from bench.rounds import Outcome
 
 CP = "cp"
+NOT_SLOWER = 0.95  # medians of the same server differ by as much from run to run
 
 
 @dataclass(frozen=True)
 class Must:
-    """`metric` of `row` is at least (or at most) `bound` times the peer's; without a peer `bound` itself."""
+    """`server`'s `metric` of `row` is at least (or at most) `bound` times the peer's; without a peer `bound` itself."""
 
     row: str
     metric: str
     at_least: bool
     bound: float
     beside: str = ""
+    server: str = OURS.name
 
     @property
     def demand(self) -> str:
@@ -50,6 +52,11 @@ def pair(row: str, peer: str, rate: float, cpu: float) -> tuple[Must, Must]:
     return Must(row, "rate", True, rate, peer), Must(row, "cpu", False, cpu, peer)
 
 
+def twice(row: str, metric: str, at_least: bool, bound: float, beside: str = "") -> Must:
+    """The same of this server with two processes."""
+    return Must(row, metric, at_least, bound, beside, OURS_TWICE.name)
+
+
 RUSTUS, TUS_NODE, TUSD = "rustus", "@tus/server", "tusd"
 ALL: tuple[Must, ...] = (
     *pair("patch", RUSTUS, 1.7, 0.55),
@@ -69,6 +76,14 @@ ALL: tuple[Must, ...] = (
     Must("concat", "ms", False, 1 / 3, TUSD),
     Must("concat", "ms", False, 1.2, CP),
     Must("growth", "mib", False, 5),
+    twice("creation-32", "rate", True, 0.6, RUSTUS),
+    twice("creation-32", "rate", True, 1.4, OURS.name),
+    twice("head-32", "rate", True, 0.85, RUSTUS),
+    twice("head-32", "rate", True, 1.25, OURS.name),
+    twice("patch", "rate", True, NOT_SLOWER, OURS.name),
+    twice("four", "rate", True, NOT_SLOWER, OURS.name),
+    twice("across", "ms", False, 5),
+    twice("idle", "each_mib", False, 45),
 )
 
 
@@ -78,11 +93,11 @@ def judge(outcomes: Mapping[str, Mapping[str, Outcome]], musts: Iterable[Must] =
 
 
 def _reached(must: Must, row: Mapping[str, Outcome]) -> float | None:
-    ours = _median(row, OURS.name, must.metric)
+    ours = _median(row, must.server, must.metric)
     if not must.beside or ours is None:
         return ours
     if must.beside == CP:
-        theirs = _median(row, OURS.name, f"cp_{must.metric}")
+        theirs = _median(row, must.server, f"cp_{must.metric}")
     else:
         theirs = _median(row, must.beside, must.metric)
     return ours / theirs if theirs else None

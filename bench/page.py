@@ -4,13 +4,15 @@ from __future__ import annotations
 
 FRAME = """# Performance
 
-One process of this server beside one of each peer, on one machine, measured by one command. The figures below are
-those of the run that is named with them; they are compared with each other only, since another machine gives others.
+This server beside its peers, on one machine, measured by one command: with one process, and as `tusd-py x2` with two.
+rustus and tusd use every core by themselves. The figures below are those of the run that is named with them; they are
+compared with each other only, since another machine gives others.
 
 {report}
 ## How it is measured
 
-- `make bench` starts this server with its default settings and its default log (into a file), and the peers that it
+- `make bench` starts this server with its default settings but for `--processes`, and its default log (into a file),
+  and the peers that it
   finds or can install: rustus by cargo (or `RUSTUS_BINARY`), `@tus/server` from npm, tuspyserver from PyPI, tusd where
   `TUSD_BINARY` names it. Peers run at their defaults too, except that rustus's limit of 256 KiB for a body is raised.
 - Files lie on tmpfs, at most 256 MiB for a measure (the two halves and the whole for concatenation), and are deleted
@@ -28,13 +30,17 @@ those of the run that is named with them; they are compared with each other only
   connections are opened until it stands still, divided by their number, on a server that has just been started.
 - "PATCH through a stalled one" runs from the first byte of a second PATCH of 16 bytes to its 204, asked again every
   50 ms while the server answers 423, for at most 10 s.
+- "PATCH through one in another process" is the same where /proc shows that two processes have the two connections; for
+  a server with one process it is the same process.
+- Memory at rest is that of a server that has just been started, once it stands still, with pages that processes share
+  divided among them. A further process is one beside the first, which accepts connections and watches the others.
 - `cp` copies as many bytes as the final upload has, on the same file system, in the same round.
 
 ## What is not measured
 
 - The network: client and server share the machine and its cores, so that a rate is also bounded by the client; CPU
   seconds are the better figure.
-- Several processes of one server, TLS, checksums, chunked bodies, downloads, object storage.
+- More than two processes of one server, TLS, checksums, chunked bodies, downloads, object storage.
 - Disks: on tmpfs a sync costs nothing. `--disk FOLDER` adds the first rows on a real disk.
 - Latency under a rate that a server can bear; a rate here is what saturates it.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 SCHEDULER_CLOCK = 2
+LISTENING = "0A"  # in /proc/net/tcp
 
 
 @dataclass
@@ -41,6 +42,19 @@ def cpu_seconds(root: int) -> float:
 def resident_kib(root: int) -> int:
     """Resident memory of the tree; pages that processes share are counted in each."""
     return sum(_resident_pages(pid) for pid in tree(root)) * PAGE_KIB
+
+
+def proportional_kib(pid: int) -> float:
+    """Memory of one process; of pages that it shares with others only its part."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    [line] = [line for line in rollup.splitlines() if line.startswith("Pss:")]
+    return float(line.split()[1])
+
+
+def serving(pids: Sequence[int], port: int, client_port: int) -> int | None:
+    """Which of the processes has the server's end of this connection on 127.0.0.1; None if it is not there."""
+    inode = _inode(port, client_port)
+    return next((pid for pid in pids if f"socket:[{inode}]" in _open_files(pid)), None)
 
 
 @contextmanager
@@ -85,6 +99,27 @@ def _own_cpu_seconds(pid: int) -> float:
 def _reaped_cpu_seconds(pid: int) -> float:
     fields = _stat(pid)
     return (int(fields[13]) + int(fields[14])) / TICKS_PER_SECOND if fields else 0.0
+
+
+def _inode(port: int, client_port: int) -> str:
+    """Of the socket between these ports; addresses in /proc/net/tcp are hexadecimal, the local one first."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] != LISTENING and fields[1].endswith(f":{port:04X}") and fields[2].endswith(f":{client_port:04X}"):
+            return fields[9]
+    return ""
+
+
+def _open_files(pid: int) -> set[str]:
+    links = Path(f"/proc/{pid}/fd").iterdir()
+    return {target for link in links if (target := _target(link))}
+
+
+def _target(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""  # closed meanwhile
 
 
 def _resident_pages(pid: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.musts import Must, Verdict
+from bench.peers import OURS
 from bench.rounds import Outcome
 from bench.rows.base import Metric, Row
 
@@ -102,6 +103,7 @@ def verdict_table(verdicts: Sequence[Verdict], rows: Sequence[Row]) -> str:
     lines = ["| measure | must | reached | |", "|---|---|---:|---|"]
     for verdict in verdicts:
         title = titles.get((verdict.must.row, verdict.must.metric), verdict.must.row)
+        title += "" if verdict.must.server == OURS.name else f" ({verdict.must.server})"
         lines.append(f"| {title} | {verdict.must.demand} | {_reached(verdict)} | {verdict.word} |")
     return "\n".join(lines)
 
@@ -123,6 +125,7 @@ def _judged(verdict: Verdict) -> dict[str, Any]:
     must: Must = verdict.must
     return {
         "row": must.row,
+        "server": must.server,
         "metric": must.metric,
         "demand": must.demand,
         "reached": verdict.reached,

@@ -96,6 +96,12 @@ class Connection:
             self.close()
         return answer
 
+    @property
+    def port_here(self) -> int:
+        """Of the client's end; 0 while it is not open."""
+        port: int = self._socket.getsockname()[1] if self._socket is not None else 0
+        return port
+
     def unsent(self) -> int:
         """Bytes that the server's side of the connection has not taken yet."""
         count = array.array("i", [0])

@@ -1,6 +1,6 @@
 """The measures, in the order of the table."""
 
-from bench.rows import bulk, concat, growth, small, stalled
+from bench.rows import bulk, concat, growth, many, small, stalled
 from bench.rows.base import Row
 
-ALL: tuple[Row, ...] = (*bulk.ROWS, *small.ROWS, *stalled.ROWS, *concat.ROWS, *growth.ROWS)
+ALL: tuple[Row, ...] = (*bulk.ROWS, *small.ROWS, *stalled.ROWS, *concat.ROWS, *growth.ROWS, *many.ROWS)

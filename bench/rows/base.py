@@ -72,7 +72,8 @@ class Stage:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `fresh`: a new server for every sample; `again`: also on a disk and without sync."""
+    """One line of the table. `fresh`: a new server for every sample; `again`: also on a disk and without sync; `many`:
+    also with two processes."""
 
     key: str
     title: str
@@ -80,5 +81,6 @@ class Row:
     measure: Callable[[Stage], Sample]
     fresh: bool = False
     again: bool = False
+    many: bool = False
     only_ours: bool = False
     rounds: int | None = None

@@ -70,6 +70,6 @@ def _sample(spent: Spent, size: int) -> Sample:
 
 
 ROWS = (
-    Row("patch", "1 PATCH of 256 MiB", METRICS, one_patch, again=True),
-    Row("four", "4 connections, PATCHes of 8 MiB", METRICS, four_connections, again=True),
+    Row("patch", "1 PATCH of 256 MiB", METRICS, one_patch, again=True, many=True),
+    Row("four", "4 connections, PATCHes of 8 MiB", METRICS, four_connections, again=True, many=True),
 )

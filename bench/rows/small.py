@@ -51,6 +51,7 @@ ROWS = tuple(
         METRICS,
         partial(measure, connections=connections),
         again=True,
+        many=connections == 32,
     )
     for key, title, measure in (("creation", "creation with 4 KiB", creations), ("head", "HEAD", heads))
     for connections in (8, 32)

@@ -22,7 +22,7 @@ def memory(stage: Stage) -> Sample:
         paths = [tus.create(connection, root, MIB) for _ in range(count)]
         before = stage.settled_kib()
         stalled = [stall(stack.enter_context(stage.server.connect()), path) for path in paths]
-        _await_arrival(stalled)
+        wait_for_arrival(stalled)
         after = stage.settled_kib()
         if lost := sum(each.has_spoken() for each in stalled):
             raise Failed(f"{lost} of {count} stalled PATCHes were answered or cut")
@@ -36,7 +36,7 @@ def takeover(stage: Stage) -> Sample:
         _warm(new, root)
         path = tus.create(new, root, MIB)
         stall(old, path)
-        _await_arrival([old])
+        wait_for_arrival([old])
         time.sleep(0.2)
         start = time.perf_counter()
         offset = _push_through(new, path, start + CAP_SECONDS)
@@ -80,7 +80,8 @@ def _warm(connection: Connection, root: str) -> None:
     tus.delete(connection, path)
 
 
-def _await_arrival(stalled: list[Connection]) -> None:
+def wait_for_arrival(stalled: list[Connection]) -> None:
+    """Until the server has taken all that was sent."""
     deadline = time.monotonic() + 20
     while any(each.unsent() for each in stalled):
         if time.monotonic() > deadline:

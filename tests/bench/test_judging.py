@@ -79,6 +79,15 @@ def test_musts_name_rows_metrics_and_peers_that_exist() -> None:
     names = {peer.name for peer in PEERS} | {musts.CP, ""}
     assert {(must.row, must.metric) for must in musts.ALL} <= metrics
     assert {must.beside for must in musts.ALL} <= names
+    assert {must.server for must in musts.ALL} <= names
+
+
+def test_musts_of_two_processes_are_judged_by_their_own_figures() -> None:
+    """The server with two processes stands beside the one with one, and is named in the table."""
+    row = {"patch": {"tusd-py": outcome(100), "tusd-py x2": outcome(140)}}
+    [verdict] = judge(row, [musts.twice("patch", "rate", True, 1.4, "tusd-py")])
+    assert verdict.met
+    assert "1 PATCH, MiB/s (tusd-py x2) | ≥ 1.4 x tusd-py | 1.40 x" in verdict_table([verdict], [ROW])
 
 
 def test_table_holds_medians_and_reasons() -> None:

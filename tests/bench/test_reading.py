@@ -85,3 +85,17 @@ def test_tree_costs_at_least_this_process() -> None:
     assert pid in processes.tree(pid)
     assert processes.cpu_seconds(pid) > 0
     assert processes.resident_kib(pid) > 1024
+
+
+def test_owner_of_a_connection_is_found() -> None:
+    """Of several processes the one is named that has the server's end of a connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, Connection("127.0.0.1", 1) as closed:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client, listener.accept()[0]:
+            assert processes.serving([os.getppid(), os.getpid()], port, client.getsockname()[1]) == os.getpid()
+            assert processes.serving([os.getpid()], port, closed.port_here) is None
+
+
+def test_proportional_memory_is_no_more_than_resident() -> None:
+    """Shared pages count in part."""
+    assert 1000 < processes.proportional_kib(os.getpid()) <= processes.resident_kib(os.getpid())
