@@ -15,7 +15,7 @@ import trustme
 from tusd_py import __version__
 from tusd_py.cli import main, probes
 from tusd_py.cli.probes import Verdict
-from tusd_py.config import Settings, flag, manual
+from tusd_py.config import Options, flag, manual
 
 TOKEN = "correct-horse-battery-staple"
 
@@ -30,7 +30,7 @@ def test_help_lists_every_flag_and_default(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit, match="0"):
         main(["serve", "--help"])
     help = capsys.readouterr().out
-    assert [key for key in Settings.model_fields if flag(key) not in help] == []
+    assert [key for key in Options.model_fields if flag(key) not in help] == []
     assert "--no-cors" in help
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tusd_py.config import FILE_VARIABLE, HEADINGS, Settings, flag, load, manual, nearest, variable
+from tusd_py.config import FILE_VARIABLE, HEADINGS, Options, flag, load, manual, nearest, variable
 from tusd_py.errors import ConfigError
 from tusd_py.spelling import Address, address, duration, size, spelt_duration, spelt_size
 
@@ -53,8 +53,8 @@ def test_the_environment_may_name_the_file(tmp_path: Path) -> None:
 
 
 def test_settings_made_in_code_do_not_read_the_environment() -> None:
-    """Settings(...) is just what it says, and cannot be changed afterwards."""
-    settings = Settings(head_timeout=0.5, upload_dir=Path("/x"))
+    """Options(...) is just what it says, and cannot be changed afterwards."""
+    settings = Options(head_timeout=0.5, upload_dir=Path("/x"))
     assert (settings.head_timeout, settings.upload_dir) == (0.5, Path("/x"))
     with pytest.raises(ValidationError):
         settings.head_timeout = 1.0
@@ -176,7 +176,7 @@ def test_lists_options_that_are_off_and_addresses() -> None:
 
 def test_spelt_settings_can_be_read_again() -> None:
     """What `check` prints is what one would write."""
-    settings = Settings(max_size=5 << 30, keep_finished=36 * 3600, cors_allow_headers=("X-A", "X-B"), ops_listen=None)
+    settings = Options(max_size=5 << 30, keep_finished=36 * 3600, cors_allow_headers=("X-A", "X-B"), ops_listen=None)
     spelt = settings.spelt()
     assert load(spelt, None, {}).settings == settings
     assert spelt["max_size"] == "5GiB"
@@ -185,7 +185,7 @@ def test_spelt_settings_can_be_read_again() -> None:
 def test_names() -> None:
     """A key has one flag and one variable."""
     assert (flag("upload_dir"), variable("upload_dir")) == ("--upload-dir", "TUSD_PY_UPLOAD_DIR")
-    assert nearest("prot", list(Settings.model_fields)) == "port"
+    assert nearest("prot", list(Options.model_fields)) == "port"
 
 
 # The manual
@@ -194,8 +194,8 @@ def test_names() -> None:
 def test_the_manual_holds_every_option_at_its_default() -> None:
     """Uncommented as a whole, config/tusd.toml says just what the code says, in the same order."""
     values = tomllib.loads(OPTION.sub("", manual()))
-    assert list(values) == list(Settings.model_fields)
-    assert Settings.model_validate(values) == Settings()
+    assert list(values) == list(Options.model_fields)
+    assert Options.model_validate(values) == Options()
 
 
 def test_the_manual_as_it_is_changes_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Settings: defaults < the file given by --config < TUSD_PY_… in the environment < flags.
+"""Options: defaults < the file given by --config < TUSD_PY_… in the environment < flags.
 
 Keys are flat and the same in all places: `upload_dir` in the file is TUSD_PY_UPLOAD_DIR and --upload-dir. What each
 means and why one would change it stands in config/tusd.toml, the manual, which a test compares with this file.
@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from tusd_py import spelling
 from tusd_py.errors import ConfigError
+from tusd_py.settings import KEYS, Settings
 from tusd_py.spelling import Address
 
 PREFIX = "TUSD_PY_"
@@ -49,6 +50,12 @@ Timeout = Annotated[float, BeforeValidator(spelling.duration), Field(gt=0), *_AS
 MaybePeriod = Annotated[float | None, BeforeValidator(spelling.or_nothing(spelling.duration)), *_AS_PERIOD]
 Count = Annotated[int, _NUMBER, Field(ge=0), Metavar("N")]
 Threads = Annotated[int, _NUMBER, Field(ge=1, le=256), Metavar("N")]
+Processes = Annotated[
+    int | None,
+    BeforeValidator(spelling.processes),
+    PlainSerializer(spelling.spelt_processes, return_type=str, when_used="json"),
+    Metavar("N"),
+]
 Port = Annotated[int, _NUMBER, Field(ge=0, le=65535), Metavar("PORT")]
 MaybePath = Annotated[Path | None, BeforeValidator(spelling.or_nothing(str)), Metavar("PATH")]
 MaybeUrl = Annotated[str | None, BeforeValidator(spelling.or_nothing(spelling.public_url)), Metavar("URL")]
@@ -66,7 +73,7 @@ HEADINGS = {  # of the manual and of the help, each with the first option below 
     "How long uploads are kept": "expire_after",
     "How patient it is": "head_timeout",
     "Browsers": "cors",
-    "Running it": "ops_listen",
+    "Running it": "processes",
 }
 
 
@@ -74,8 +81,8 @@ def _option(default: object, help: str) -> Any:
     return Field(default=default, description=help)
 
 
-class Settings(BaseSettings):
-    """Every option, in the order of the manual."""
+class Options(BaseSettings):
+    """Every option with how it is read, in the order of the manual."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True)
 
@@ -139,6 +146,7 @@ class Settings(BaseSettings):
     )
     cors_max_age: Period = _option("1d", "how long browsers remember a preflight")
 
+    processes: Processes = _option("auto", "processes that serve; auto is one for each usable core")
     ops_listen: MaybeAddress = _option(Address("127.0.0.1", 1081), "private port for metrics, readiness and API")
     api_tokens: Annotated[tuple[Token, ...], _LIST, Metavar("TOKEN,…")] = _option((), "bearer tokens of the API")
     log_format: Literal["text", "json"] = _option("text", "how a line of the log is written")
@@ -156,7 +164,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Settings made in code are just what they say; only `load` looks around, since it must tell the origins."""
+        """Options made in code are just what they say; only `load` looks around, since it must tell the origins."""
         return (init_settings,)
 
     @model_validator(mode="after")
@@ -172,13 +180,22 @@ class Settings(BaseSettings):
         values = self.model_dump(mode="json")
         return {key: _spelt(value) for key, value in values.items()}
 
+    def settled(self) -> Settings:
+        """The plain values; secrets are readable there."""
+        values = {key: getattr(self, key) for key in KEYS}
+        return Settings(**values | {"api_tokens": tuple(token.get_secret_value() for token in self.api_tokens)})
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The settings, and where each came from: "default", "file PATH", "environment TUSD_PY_X" or "flag --x"."""
+    """The options, and where each came from: "default", "file PATH", "environment TUSD_PY_X" or "flag --x"."""
 
-    settings: Settings
+    options: Options
     origins: Mapping[str, str]
+
+    @property
+    def settings(self) -> Settings:
+        return self.options.settled()
 
 
 def load(
@@ -190,12 +207,12 @@ def load(
     if config_file is None and environ.get(FILE_VARIABLE):
         config_file = Path(environ[FILE_VARIABLE])
     values: dict[str, Any] = {}
-    origins = dict.fromkeys(Settings.model_fields, "default")
+    origins = dict.fromkeys(Options.model_fields, "default")
     for layer in (_from_file(config_file), _from_environment(environ), _from_flags(flags or {})):
         for key, (value, origin) in layer.items():
             values[key], origins[key] = value, origin
     try:
-        return Loaded(Settings(**values), origins)
+        return Loaded(Options(**values), origins)
     except ValidationError as error:
         raise ConfigError(_sentence(error.errors(include_url=False)[0], origins)) from None  # it quotes its input
 
@@ -231,12 +248,12 @@ def _from_file(path: Path | None) -> Layer:
     except ValueError as error:
         raise ConfigError(f"the configuration file {path} is not valid TOML: {error}") from error
     for key in values:
-        _insist(key, f"file {path}", list(Settings.model_fields))
+        _insist(key, f"file {path}", list(Options.model_fields))
     return {key: (value, f"file {path}") for key, value in values.items()}
 
 
 def _from_environment(environ: Mapping[str, str]) -> Layer:
-    known = {variable(key): key for key in Settings.model_fields}
+    known = {variable(key): key for key in Options.model_fields}
     given = {name: value for name, value in environ.items() if name.startswith(PREFIX) and name != FILE_VARIABLE}
     for name in given:
         _insist(name, "environment", [*known, FILE_VARIABLE])
@@ -244,7 +261,7 @@ def _from_environment(environ: Mapping[str, str]) -> Layer:
 
 
 def _from_flags(flags: Mapping[str, str]) -> Layer:
-    known = [flag(key) for key in Settings.model_fields]
+    known = [flag(key) for key in Options.model_fields]
     for key in flags:
         _insist(flag(key), "flags", known)
     return {key: (value, f"flag {flag(key)}") for key, value in flags.items()}

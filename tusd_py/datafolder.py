@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from pathlib import Path
 
 from tusd_py.errors import StartError
@@ -12,48 +13,69 @@ from tusd_py.errors import StartError
 LOCK = "server.lock"
 CONTROL = "control.sock"
 DATABASE = "tusd.db"
+PROCESSES = "processes"
+
+REST_ENDS_WITHIN = 8.0  # seconds; workers whose parent was killed end what they do and let go of the folder
+LOOK_AGAIN_AFTER = 0.02  # seconds
 
 
 class DataFolder:
-    """The locked folder. The kernel lets go of the lock when the process dies, however it dies."""
+    """The locked folder. The kernel lets go of the lock when the process dies, however it dies; where workers have
+    inherited it, when the last of them has."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._owned = True
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)  # whoever can list it knows the URLs of all uploads
-            self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self.lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StartError(f"The upload folder {path} cannot be used: {error.strerror}.") from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise StartError(
-                f"Another server already uses the upload folder {path}; stop it, or choose another --upload-dir."
-            ) from None
+            self._take()
         except OSError as error:
-            os.close(self._lock)
+            os.close(self.lock)
             raise StartError(f"The upload folder {path} cannot be locked: {error.strerror}.") from error
-        if not self.database.exists() and _has_entries(path / "uploads"):
+        except StartError:
+            os.close(self.lock)
+            raise
+        if not self.database.exists() and _has_entries(self.uploads):
             self.close()
             raise StartError(
                 f"The upload folder {path} holds uploads but no {DATABASE}, without which all of them would be swept; "
                 "put it back, or choose another --upload-dir to start empty."
             )
 
+    @classmethod
+    def inherited(cls, path: Path, lock: int) -> DataFolder:
+        """The folder in a worker, which keeps the lock as long as it lives."""
+        folder = object.__new__(cls)
+        folder.path, folder.lock, folder._owned = path, lock, False
+        return folder
+
     @property
     def database(self) -> Path:
         return self.path / DATABASE
 
-    def control_socket(self) -> socket.socket:
-        """A bound Unix socket that only this user can reach. It is bound through the folder's descriptor, because the
-        path of a socket has at most 108 bytes."""
+    @property
+    def uploads(self) -> Path:
+        return self.path / "uploads"
+
+    @property
+    def processes(self) -> Path:
+        """What the processes of one server share."""
+        return self.path / PROCESSES
+
+    def control_socket(self, backlog: int) -> socket.socket:
+        """A listening Unix socket that only this user can reach. It is bound through the folder's descriptor, because
+        the path of a socket has at most 108 bytes."""
         folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             (self.path / CONTROL).unlink(missing_ok=True)
             listener.bind(f"/proc/self/fd/{folder}/{CONTROL}")
             os.chmod(self.path / CONTROL, 0o600)
+            listener.listen(backlog)
         except OSError as error:
             listener.close()
             raise StartError(f"The control socket in {self.path} cannot be made: {error.strerror}.") from error
@@ -62,8 +84,33 @@ class DataFolder:
         return listener
 
     def close(self) -> None:
-        (self.path / CONTROL).unlink(missing_ok=True)
-        os.close(self._lock)
+        if self._owned:
+            (self.path / CONTROL).unlink(missing_ok=True)
+        os.close(self.lock)
+
+    def _take(self) -> None:
+        """The lock, now or once the rest of a dead server has ended. Raises OSError, or StartError if it is held."""
+        deadline = time.monotonic() + REST_ENDS_WITHIN
+        while True:
+            try:
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if self._is_answered() or time.monotonic() > deadline:
+                    raise StartError(
+                        f"Another server already uses the upload folder {self.path}; "
+                        "stop it, or choose another --upload-dir."
+                    ) from None
+            time.sleep(LOOK_AGAIN_AFTER)
+
+    def _is_answered(self) -> bool:
+        """Whether somebody listens on the control socket."""
+        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with socket.socket(socket.AF_UNIX) as caller:
+                return caller.connect_ex(f"/proc/self/fd/{folder}/{CONTROL}") == 0
+        finally:
+            os.close(folder)
 
 
 def _has_entries(folder: Path) -> bool:

@@ -3,38 +3,13 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
 
-from tusd_py.config import Settings
 from tusd_py.errors import ConfigError
 from tusd_py.protocol.limits import Limits
+from tusd_py.settings import Settings
 from tusd_py.storage.base import Joinable, Rewindable, Storage
 from tusd_py.web.cors import Cors
 from tusd_py.web.edge import ConnectionLimits
-
-# What SIGHUP takes over; everything else is fixed in sockets, threads and open files until a restart.
-RELOADABLE = frozenset(
-    (
-        *("tls_certificate", "tls_key", "free_space_reserve", "max_size", "max_metadata", "max_concat", "max_partials"),
-        *("downloads", "creation_defer_length", "termination", "checksum", "concatenation", "concatenation_unfinished"),
-        *("expire_after", "expired_status", "keep_finished", "sweep_interval", "tombstones"),
-        *("head_timeout", "keep_alive", "shutdown_timeout", "max_connections", "max_connections_per_client"),
-        *("cors", "cors_allow_origins", "cors_allow_credentials", "cors_allow_headers", "cors_expose_headers"),
-        *("cors_max_age", "api_tokens", "log_level"),
-    )
-)
-
-
-def reloaded(old: Settings, new: Settings) -> tuple[Settings, Sequence[str]]:
-    """The settings to go on with, and the names of those that differ but need a restart. Raises ConfigError."""
-    changed = [key for key in Settings.model_fields if getattr(old, key) != getattr(new, key)]
-    waiting = [key for key in changed if key not in RELOADABLE or _switches_tls(key, old, new)]
-    return new.model_copy(update={key: getattr(old, key) for key in waiting}), waiting
-
-
-def _switches_tls(key: str, old: Settings, new: Settings) -> bool:
-    """TLS as such cannot be switched on or off under connections that are open."""
-    return key in ("tls_certificate", "tls_key") and (getattr(old, key) is None or getattr(new, key) is None)
 
 
 def logs_requests(settings: Settings) -> bool:

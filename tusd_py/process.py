@@ -8,11 +8,11 @@ import logging
 import os
 import resource
 import socket
+import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from tusd_py.errors import ConfigError, StartError
+from tusd_py.errors import ConfigError
 
 log = logging.getLogger("tusd_py")
 
@@ -56,16 +56,6 @@ def reason_of(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
 
 
-def remove_old_socket(path: Path) -> None:
-    """A socket that a dead server left is removed; anything else in its place is not ours."""
-    if path.is_socket():
-        if _is_answered(path):
-            raise StartError(f"Another server listens on {path}; stop it, or choose another --unix-socket.")
-        path.unlink()
-    elif path.exists():
-        raise StartError(f"{path} exists and is not a socket; remove it, or choose another --unix-socket.")
-
-
-def _is_answered(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as caller:
-        return caller.connect_ex(str(path)) == 0
+def usable_cores() -> int:
+    """How many processes can compute at once; several processes need what only Linux has."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1

@@ -1,6 +1,6 @@
 """How values are spelt in flags, environment and files: text -> value -> text. Pure, and it imports nothing of ours.
 
-Every reader takes what it returns as well, so that settings can be made in code: `Settings(head_timeout=0.5)`. What
+Every reader takes what it returns as well, so that settings can be made in code: `Options(head_timeout=0.5)`. What
 cannot be read raises ValueError with half a sentence that says what is allowed.
 """
 
@@ -13,6 +13,8 @@ from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 NOTHING = frozenset({"off", "none", ""})
+AUTO = "auto"
+MOST_PROCESSES = 64
 SIZES = {
     "TiB": 1 << 40,
     "GiB": 1 << 30,
@@ -73,6 +75,20 @@ def listed(value: object) -> object:
 
 def number(value: object) -> object:
     return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
+
+
+def processes(value: object) -> int | None:
+    """How many; None is as many as there are cores to use."""
+    if value is None or value == AUTO:
+        return None
+    count = number(value)
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_PROCESSES:
+        raise ValueError(f"allowed is auto, or a number from 1 to {MOST_PROCESSES}")
+    return count
+
+
+def spelt_processes(value: int | None) -> str:
+    return AUTO if value is None else str(value)
 
 
 def lowered(value: object) -> object:

@@ -9,8 +9,8 @@ import pytest
 
 from tests.acceptance.server import ROOT
 from tests.test_layers import EVERYTHING, MAY_IMPORT
-from tusd_py.config import Settings
-from tusd_py.policies import RELOADABLE
+from tusd_py.config import Options
+from tusd_py.settings import RELOADABLE
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 
@@ -48,7 +48,7 @@ def test_what_a_reload_takes_over() -> None:
     text = " ".join((ROOT / "docs" / "operations.md").read_text().split())
     listed = ticked(text.partition("It takes over ")[2].partition(" What else ")[0])
     assert set(listed) == RELOADABLE
-    assert set(Settings.model_fields) >= RELOADABLE
+    assert set(Options.model_fields) >= RELOADABLE
 
 
 def test_options_exist() -> None:
@@ -57,4 +57,4 @@ def test_options_exist() -> None:
     names = {
         name for name in ticked(text) if re.fullmatch(r"[a-z]+(_[a-z]+)+", name) and not name.startswith("tusd_py")
     }
-    assert names <= set(Settings.model_fields)
+    assert names <= set(Options.model_fields)

@@ -20,6 +20,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _table(loaded: Loaded) -> str:
-    lines = [(f"{key} = {value}", loaded.origins[key]) for key, value in loaded.settings.spelt().items()]
+    lines = [(f"{key} = {value}", loaded.origins[key]) for key, value in loaded.options.spelt().items()]
     width = min(48, max(len(text) for text, _ in lines))
     return "\n".join(f"{text:{width}}  {origin}" for text, origin in lines) + "\n"

@@ -8,16 +8,16 @@ from typing import get_args
 
 from pydantic.fields import FieldInfo
 
-from tusd_py.config import HEADINGS, Loaded, Metavar, Settings, flag, load
+from tusd_py.config import HEADINGS, Loaded, Metavar, Options, flag, load
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add --config and a flag for each setting, under the headings of the manual."""
     parser.add_argument("--config", metavar="FILE", type=Path, help="configuration file; `tusd-py manual` prints one")
     opening = {first: heading for heading, first in HEADINGS.items()}
-    defaults = Settings().spelt()
+    defaults = Options().spelt()
     group = parser.add_argument_group()
-    for key, field in Settings.model_fields.items():
+    for key, field in Options.model_fields.items():
         if key in opening:
             group = parser.add_argument_group(opening[key])
         _add(group, key, field, f"{field.description} (default: {defaults[key]})")
@@ -25,7 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def read(arguments: argparse.Namespace) -> Loaded:
     """The settings in effect with these arguments; raises ConfigError."""
-    given = {key: value for key, value in vars(arguments).items() if key in Settings.model_fields}
+    given = {key: value for key, value in vars(arguments).items() if key in Options.model_fields}
     flags = {key: str(value).lower() if isinstance(value, bool) else value for key, value in given.items()}
     return load(flags, arguments.config)
 

@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from tusd_py.config import Settings
+from tusd_py.settings import Settings
 from tusd_py.spelling import spelt_address, spelt_size
 
 DESCRIPTORS_A_CONNECTION = 3  # its socket, its file, and a duplicate while it waits

@@ -5,16 +5,22 @@ from __future__ import annotations
 import argparse
 
 from tusd_py.cli import flags
-from tusd_py.config import Settings
+from tusd_py.process import usable_cores
+from tusd_py.settings import Settings
 
 arguments = flags.add
 
 
 def run(arguments: argparse.Namespace) -> int:
-    def reload() -> Settings:
+    def read_again() -> Settings:
         return flags.read(arguments).settings
 
-    settings = reload()
-    from tusd_py import app  # after the settings: a wrong one is told at once, whatever the server needs to load
+    settings = read_again()
+    # What the server needs is loaded after the settings, of which a wrong one is told at once, and as far as needed.
+    if (settings.processes or usable_cores()) == 1:
+        from tusd_py import alone
 
-    return app.run(settings, reload)
+        return alone.run(settings, read_again)
+    from tusd_py.processes import parent
+
+    return parent.run(settings, read_again)

@@ -21,6 +21,7 @@ from aiohttp.web_protocol import ERROR, RequestHandler, _ErrInfo
 from tusd_py.errors import BadRequest, Busy, TusError
 from tusd_py.instruments import Instruments
 from tusd_py.protocol import replies
+from tusd_py.web import crowded
 from tusd_py.web.answer import LINGER_TIME, Answer, render
 from tusd_py.web.body import DROPS, LINGER_BYTES
 from tusd_py.web.cors import Cors
@@ -324,11 +325,5 @@ class Connection(RequestHandler):
         """Answer before anything is read, and hang up."""
         self._force_close = True
         self._edge.instruments.refused(Busy.status, Busy.code)
-        body = f"{Busy.code}: {Busy.sentence()}\n"
-        head = (
-            f"HTTP/1.1 503 Service Unavailable\r\nRetry-After: {Busy.retry_after}\r\nTus-Resumable: 1.0.0\r\n"
-            f"Cache-Control: no-store\r\nContent-Type: text/plain; charset=utf-8\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
-        transport.write((head + body).encode("ascii"))
+        transport.write(crowded.ANSWER)
         transport.close()
