@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from tusd_py.config import FILE_VARIABLE, HEADINGS, Options, flag, load, manual, nearest, variable
 from tusd_py.errors import ConfigError
+from tusd_py.settings import KEYS
 from tusd_py.spelling import Address, address, duration, size, spelt_duration, spelt_size
 
 OPTION = re.compile(r"^# (?=[a-z_]+ = )", re.MULTILINE)
@@ -77,6 +78,7 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [
+        ("processes", "0", "auto, or a number from 1 to 64"),
         ("durability", "never", "'finish', 'always' or 'os'"),
         ("max_size", "ten", "a size such as 64KiB, 10GiB, 5MB or a number of bytes"),
         ("max_size", "-1", "a size such as"),
@@ -114,10 +116,11 @@ def test_values_that_need_each_other() -> None:
 def test_secrets_never_appear() -> None:
     """Neither in the listing, nor in repr, nor when one is refused."""
     token = "correct-horse-battery"
-    settings = load({"api_tokens": token}, None, {}).settings
-    assert settings.api_tokens[0].get_secret_value() == token
-    assert token not in repr(settings)
-    assert token not in str(settings.spelt())
+    loaded = load({"api_tokens": token}, None, {})
+    assert loaded.settings.api_tokens == (token,)
+    assert token not in repr(loaded)
+    assert token not in repr(loaded.settings)
+    assert token not in str(loaded.options.spelt())
     assert "correct" not in refusal({"api_tokens": "correct"})
 
 
@@ -178,8 +181,24 @@ def test_spelt_settings_can_be_read_again() -> None:
     """What `check` prints is what one would write."""
     settings = Options(max_size=5 << 30, keep_finished=36 * 3600, cors_allow_headers=("X-A", "X-B"), ops_listen=None)
     spelt = settings.spelt()
-    assert load(spelt, None, {}).settings == settings
+    assert load(spelt, None, {}).options == settings
     assert spelt["max_size"] == "5GiB"
+
+
+def test_every_option_has_its_plain_value() -> None:
+    """The values that the server is given are the options, under the same names and in the same order."""
+    assert tuple(Options.model_fields) == KEYS
+    options = Options()
+    plain = options.settled()
+    assert [key for key in KEYS if key != "api_tokens" and getattr(plain, key) != getattr(options, key)] == []
+
+
+@pytest.mark.parametrize(("text", "count"), [("auto", None), ("1", 1), ("16", 16)])
+def test_processes(text: str, count: int | None) -> None:
+    """A number, or as many as there are cores; `check` prints what one would write."""
+    options = load({"processes": text}, None, {}).options
+    assert options.processes == count
+    assert options.spelt()["processes"] == text
 
 
 def test_names() -> None:

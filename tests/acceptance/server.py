@@ -17,6 +17,7 @@ from tests.acceptance.wire import Address, Answer, Fields, Verbs, Wire
 ROOT = Path(__file__).parent.parent.parent
 PROMISE = re.compile(r"^You can now upload files to: (\S+)$", re.MULTILINE)
 TROUBLE = re.compile(r"Traceback \(most recent call last\)|ERR_INTERNAL_SERVER_ERROR|never retrieved|never awaited")
+PROCESSES = os.environ.get("TUSD_TEST_PROCESSES", "1")  # one starts faster; `make test-processes` takes three
 START_PATIENCE = 30.0  # seconds
 STOP_PATIENCE = 30.0
 
@@ -108,7 +109,8 @@ class Server(Verbs):
         self._learn_url()
 
     def _flags(self, port: str) -> list[str]:
-        return ["--port", port, "--ops-listen", "off", "--upload-dir", str(self.folder), *self.arguments]
+        where = ["--port", port, "--ops-listen", "off", "--upload-dir", str(self.folder)]
+        return [*where, "--processes", PROCESSES, *self.arguments]
 
     def _read(self) -> None:
         assert self._process.stdout is not None

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import trustme
 
-from tests.acceptance.server import ROOT, Server
+from tests.acceptance.server import PROCESSES, ROOT, Server
 from tests.acceptance.wire import Address, Wire, eventually
 
 MIB = 1 << 20
@@ -67,7 +67,7 @@ class Starter:
         assert process.stdout is not None
         self._out.unlink(missing_ok=True)
         self._err.unlink(missing_ok=True)
-        argv = ["serve", "--port", "0", "--ops-listen", "off", *map(str, arguments)]
+        argv = ["serve", "--port", "0", "--ops-listen", "off", "--processes", PROCESSES, *map(str, arguments)]
         order = {"arguments": argv, "environment": environment or {}, "user": user}
         process.stdin.write(json.dumps({**order, "out": str(self._out), "err": str(self._err)}) + "\n")
         process.stdin.flush()

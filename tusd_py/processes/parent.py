@@ -152,7 +152,7 @@ class Parent:
             self._guests.leave(connection)
 
     def _died(self, number: int, pid: int) -> None:
-        """Whatever it did may be half done: nobody trusts what is remembered, what waited for it goes to the others, and
+        """Whatever it did may be half done: nobody trusts what is remembered, what waited for it goes to others, and
         whoever leads looks for uploads that it left complete."""
         self._stamps.change_all()
         self._accepting.rehouse(number)
