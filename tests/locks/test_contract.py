@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import tempfile
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tusd_py.errors import UploadLocked
+from tusd_py.locks.base import StillWriting
+from tusd_py.locks.host import HostLocks
 from tusd_py.locks.memory import MemoryLocks
 
 LONG = 30.0  # seconds; no test waits for it
 
 
-@pytest.fixture(params=[MemoryLocks])
-def locks(request: pytest.FixtureRequest) -> MemoryLocks:
-    kind: Callable[[], MemoryLocks] = request.param
-    return kind()
+Kind = MemoryLocks | HostLocks
+
+
+@pytest.fixture(params=["memory", "host"])
+async def locks(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Kind]:
+    if request.param == "memory":
+        yield MemoryLocks()
+        return
+    locks = HostLocks(tmp_path)
+    yield locks
+    locks.close()
 
 
 async def turns(count: int) -> None:
@@ -32,26 +43,30 @@ async def turns(count: int) -> None:
 class Request:
     """One that wants the lock, holds it until it is told to stop, and notes what happened in `log`."""
 
-    locks: MemoryLocks
+    locks: Kind
     name: str
     log: list[str]
     patience: float = LONG
-    polite: bool = True
+    polite: bool = True  # comes to its end when somebody wants the lock
+    yields: bool = True  # and also when somebody looks
+    looking: bool = False
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     holding: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def wanted(self) -> None:
-        self.log.append(f"{self.name} wanted")
+    def wanted(self, looking: bool) -> bool:
+        self.log.append(f"{self.name} {'looked at' if looking else 'wanted'}")
+        return self.yields
 
     async def run(self) -> None:
-        async with self.locks.hold("id", when_wanted=self.wanted if self.polite else None, patience=self.patience):
+        wanted = self.wanted if self.polite else None
+        async with self.locks.hold("id", when_wanted=wanted, patience=self.patience, looking=self.looking):
             self.log.append(f"{self.name} holds")
             self.holding.set()
             await self.stop.wait()
             self.log.append(f"{self.name} leaves")
 
 
-async def test_free(locks: MemoryLocks) -> None:
+async def test_free(locks: Kind) -> None:
     """A free upload is held for the time of the block and by nobody afterwards."""
     async with locks.hold("id", when_wanted=None, patience=LONG):
         assert locks.is_held("id")
@@ -60,7 +75,7 @@ async def test_free(locks: MemoryLocks) -> None:
     assert locks.count() == 0
 
 
-async def test_two_uploads(locks: MemoryLocks) -> None:
+async def test_two_uploads(locks: Kind) -> None:
     """Two uploads do not wait for each other."""
     async with (
         locks.hold("one", when_wanted=None, patience=LONG),
@@ -70,7 +85,7 @@ async def test_two_uploads(locks: MemoryLocks) -> None:
 
 
 @pytest.mark.rule("T41")
-async def test_push(locks: MemoryLocks) -> None:
+async def test_push(locks: Kind) -> None:
     """A newcomer has the holder called before anything else happens, and then gets the lock."""
     log: list[str] = []
     old, new = Request(locks, "old", log), Request(locks, "new", log)
@@ -87,7 +102,7 @@ async def test_push(locks: MemoryLocks) -> None:
 
 
 @pytest.mark.rule("T41")
-async def test_order(locks: MemoryLocks) -> None:
+async def test_order(locks: Kind) -> None:
     """First come, first served; a holder that others wait behind is called once, as soon as it has the lock."""
     log: list[str] = []
     requests = [Request(locks, name, log) for name in "abc"]
@@ -101,7 +116,7 @@ async def test_order(locks: MemoryLocks) -> None:
     assert locks.count() == 0
 
 
-async def test_called_once(locks: MemoryLocks) -> None:
+async def test_called_once(locks: Kind) -> None:
     """However many want it, a holder is called once."""
     log: list[str] = []
     old = Request(locks, "old", log)
@@ -115,7 +130,7 @@ async def test_called_once(locks: MemoryLocks) -> None:
     assert log == ["old holds", "old wanted", "old leaves"]
 
 
-async def test_left_alone(locks: MemoryLocks) -> None:
+async def test_left_alone(locks: Kind) -> None:
     """Whoever waits behind a holder without when_wanted waits until it is ready."""
     log: list[str] = []
     old, new = Request(locks, "old", log, polite=False), Request(locks, "new", log)
@@ -129,7 +144,7 @@ async def test_left_alone(locks: MemoryLocks) -> None:
     assert log == ["old holds", "old leaves", "new holds", "new leaves"]
 
 
-async def test_impatient(locks: MemoryLocks) -> None:
+async def test_impatient(locks: Kind) -> None:
     """Patience that ends is UploadLocked, and the place in the queue is given up."""
     log: list[str] = []
     old, new = Request(locks, "old", log), Request(locks, "new", log, patience=0.01)
@@ -143,7 +158,65 @@ async def test_impatient(locks: MemoryLocks) -> None:
     assert locks.count() == 0
 
 
-async def test_exception_releases(locks: MemoryLocks) -> None:
+@pytest.mark.rule("T20")
+async def test_look_at_a_busy_holder(locks: Kind) -> None:
+    """One who only looks hears at once that the holder is at work, and does so again; the holder goes on."""
+    log: list[str] = []
+    old = Request(locks, "old", log, yields=False)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(old.run())
+        await old.holding.wait()
+        for _ in range(2):
+            with pytest.raises(StillWriting):
+                await Request(locks, "new", log, looking=True).run()
+        old.stop.set()
+    assert log == ["old holds", "old looked at", "old looked at", "old leaves"]
+    assert locks.count() == 0
+
+
+async def test_look_at_an_idle_holder(locks: Kind) -> None:
+    """A holder that says it comes to its end is waited for, also by one who only looks."""
+    log: list[str] = []
+    old, new = Request(locks, "old", log), Request(locks, "new", log, looking=True)
+    new.stop.set()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(old.run())
+        await old.holding.wait()
+        group.create_task(new.run())
+        await turns(3)
+        old.stop.set()
+    assert log == ["old holds", "old looked at", "old leaves", "new holds", "new leaves"]
+
+
+async def test_look_behind_a_holder_that_is_left_alone(locks: Kind) -> None:
+    """Who looks waits for a holder without when_wanted, and is refused when a writer gets the lock first."""
+    log: list[str] = []
+    old, writer = Request(locks, "old", log, polite=False), Request(locks, "writer", log, yields=False)
+    look = Request(locks, "look", log, looking=True)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(old.run())
+        await old.holding.wait()
+        group.create_task(writer.run())
+        await turns(2)
+        looking = group.create_task(refused(look))
+        await turns(2)
+        old.stop.set()
+        await looking
+        writer.stop.set()
+    assert [line for line in log if line != "writer looked at"] == [
+        "old holds",
+        "old leaves",
+        "writer holds",
+        "writer leaves",
+    ]
+
+
+async def refused(look: Request) -> None:
+    with pytest.raises(StillWriting):
+        await look.run()
+
+
+async def test_exception_releases(locks: Kind) -> None:
     """An exception out of the holder's block lets the next one in."""
     with pytest.raises(ZeroDivisionError):
         async with locks.hold("id", when_wanted=None, patience=LONG):
@@ -151,10 +224,10 @@ async def test_exception_releases(locks: MemoryLocks) -> None:
     assert not locks.is_held("id")
 
 
-async def test_failing_call(locks: MemoryLocks) -> None:
+async def test_failing_call(locks: Kind) -> None:
     """A when_wanted that raises fails the newcomer, which then neither waits nor holds."""
 
-    def fail() -> None:
+    def fail(_: bool) -> bool:
         raise ZeroDivisionError
 
     async with locks.hold("id", when_wanted=fail, patience=LONG):
@@ -163,7 +236,7 @@ async def test_failing_call(locks: MemoryLocks) -> None:
     assert locks.count() == 0
 
 
-async def test_cancelled_waiter(locks: MemoryLocks) -> None:
+async def test_cancelled_waiter(locks: Kind) -> None:
     """Who is cancelled while waiting holds nothing, and those behind it move up."""
     log: list[str] = []
     old, gone, new = (Request(locks, name, log) for name in ("old", "gone", "new"))
@@ -179,7 +252,7 @@ async def test_cancelled_waiter(locks: MemoryLocks) -> None:
     assert log == ["old holds", "old wanted", "old leaves", "new holds", "new leaves"]
 
 
-async def test_cancelled_heir(locks: MemoryLocks) -> None:
+async def test_cancelled_heir(locks: Kind) -> None:
     """Who is cancelled in the very moment in which it gets the lock passes it on."""
     log: list[str] = []
     heir, new = Request(locks, "heir", log), Request(locks, "new", log)
@@ -194,8 +267,10 @@ async def test_cancelled_heir(locks: MemoryLocks) -> None:
     assert locks.count() == 0
 
 
-Visit = tuple[int, int, int | None, bool]  # turns until it comes, turns it stays, turns until it is cancelled, patience
-VISITS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4), st.none() | st.integers(1, 12), st.booleans()))
+Visit = tuple[int, int, int | None, bool, bool]  # turns until it comes, stays, is cancelled; patience; looking
+VISITS = st.lists(
+    st.tuples(st.integers(0, 6), st.integers(0, 4), st.none() | st.integers(1, 12), st.booleans(), st.booleans())
+)
 
 
 @given(VISITS)
@@ -204,20 +279,37 @@ def test_any_order(visits: list[Visit]) -> None:
     asyncio.run(_visit(MemoryLocks(), visits))
 
 
-async def _visit(locks: MemoryLocks, visits: list[Visit]) -> None:
+@settings(max_examples=30, deadline=None)
+@given(VISITS)
+def test_any_order_on_a_host(visits: list[Visit]) -> None:
+    """The same, with the kernel's lock around whoever holds."""
+    asyncio.run(_visit_host(visits))
+
+
+async def _visit_host(visits: list[Visit]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        locks = HostLocks(Path(folder))
+        try:
+            await _visit(locks, visits)
+        finally:
+            locks.close()
+
+
+async def _visit(locks: Kind, visits: list[Visit]) -> None:
     inside: list[int] = []
     came: list[int] = []
     held: list[int] = []
     calls = [0] * len(visits)
 
-    async def visit(number: int, arrival: int, stay: int, patient: bool) -> None:
-        def wanted() -> None:
-            calls[number] += 1
+    async def visit(number: int, arrival: int, stay: int, patient: bool, looking: bool) -> None:
+        def wanted(looking: bool) -> bool:
+            calls[number] += not looking
+            return not looking
 
         await turns(arrival)
         came.append(number)
         try:
-            async with locks.hold("id", when_wanted=wanted, patience=LONG if patient else 0):
+            async with locks.hold("id", when_wanted=wanted, patience=LONG if patient else 0, looking=looking):
                 assert inside == []
                 inside.append(number)
                 held.append(number)
@@ -227,12 +319,12 @@ async def _visit(locks: MemoryLocks, visits: list[Visit]) -> None:
                     inside.remove(number)
         except UploadLocked:
             assert not patient
+        except StillWriting:
+            assert looking
 
-    tasks = [
-        asyncio.create_task(visit(n, arrival, stay, patient)) for n, (arrival, stay, _, patient) in enumerate(visits)
-    ]
+    tasks = [asyncio.create_task(visit(n, come, stay, *how)) for n, (come, stay, _, *how) in enumerate(visits)]
     for turn in range(13):
-        for task, (*_, cancelled, _patient) in zip(tasks, visits, strict=True):
+        for task, (_, _, cancelled, *_) in zip(tasks, visits, strict=True):
             if cancelled == turn:
                 task.cancel()
         await turns(1)

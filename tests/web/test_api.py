@@ -158,7 +158,7 @@ async def test_show_disturbs_no_writer(office: Office, client: Client) -> None:
     upload, _, _ = await office.create(b"12345", 10)
     body, wanted = office.body(b"67890"), asyncio.Event()
     body.silent_since = 0.0
-    async with office.locks.hold(upload.id, when_wanted=wanted.set, patience=1.0):
+    async with office.locks.hold(upload.id, when_wanted=lambda _: wanted.set() is None, patience=1.0):
         office.uploads.writers.begin(upload.id, body)
         assert (await fetched(client, f"{LIST}/{upload.id}"))["offset"] == 5
         office.uploads.writers.end(upload.id)
@@ -211,7 +211,7 @@ async def test_terminate_stops_a_writer_first(office: Office, client: Client) ->
     """Whoever holds the upload is asked to let go, and the bytes go after that."""
     upload, _, _ = await office.create(b"12345", 10)
     wanted = asyncio.Event()
-    async with office.locks.hold(upload.id, when_wanted=wanted.set, patience=1.0):
+    async with office.locks.hold(upload.id, when_wanted=lambda _: wanted.set() is None, patience=1.0):
         deletion = asyncio.create_task(client.delete(f"{LIST}/{upload.id}"))
         await asyncio.wait_for(wanted.wait(), 5)
         assert await office.records.load(upload.id) is not None

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 
 from tusd_py.errors import UploadLocked
+from tusd_py.locks.base import StillWriting, WhenWanted
 
 
 class MemoryLocks:
@@ -19,8 +19,8 @@ class MemoryLocks:
     def __init__(self) -> None:
         self._holders: dict[str, _Hold] = {}
 
-    def hold(self, id: str, *, when_wanted: Callable[[], None] | None, patience: float) -> _Hold:
-        return _Hold(self._holders, id, when_wanted, patience)
+    def hold(self, id: str, *, when_wanted: WhenWanted | None, patience: float, looking: bool = False) -> _Hold:
+        return _Hold(self._holders, id, when_wanted, patience, looking)
 
     def is_held(self, id: str) -> bool:
         return id in self._holders
@@ -33,17 +33,18 @@ class MemoryLocks:
 class _Hold:
     """One request's hold of one upload, good for one `async with`."""
 
-    __slots__ = ("_holders", "_id", "_patience", "_queue", "_turn", "_when_wanted")
+    __slots__ = ("_holders", "_id", "_patience", "_queue", "_turn", "_when_wanted", "looking")
 
-    _turn: asyncio.Future[bool]  # set only by one that waits: whether it got the lock
+    _turn: asyncio.Future[Exception | None]  # set only by one that waits: why it does not get the lock, None if it does
 
     def __init__(
-        self, holders: dict[str, _Hold], id: str, when_wanted: Callable[[], None] | None, patience: float
+        self, holders: dict[str, _Hold], id: str, when_wanted: WhenWanted | None, patience: float, looking: bool
     ) -> None:
         self._holders = holders
         self._id = id
         self._when_wanted = when_wanted
         self._patience = patience
+        self.looking = looking
         self._queue: deque[_Hold] | None = None
 
     async def __aenter__(self) -> None:
@@ -60,22 +61,25 @@ class _Hold:
             del self._holders[self._id]
 
     async def _wait(self, holder: _Hold) -> None:
+        if self.looking and not holder._ends(True):
+            raise StillWriting
         loop = asyncio.get_running_loop()
         turn = self._turn = loop.create_future()
         self._join(holder)
         impatience = loop.call_later(self._patience, self._give_up)
         try:
-            holder._wanted()
-            got_it = await turn
-            if got_it and self._queue:
-                self._wanted()
+            if not self.looking:
+                holder._ends(False)
+            refusal = await turn
+            if refusal is None and self._queue:
+                self._hear(self._queue)
         except BaseException:
             self._leave()
             raise
         finally:
             impatience.cancel()
-        if not got_it:
-            raise UploadLocked
+        if refusal is not None:
+            raise refusal
 
     def _join(self, holder: _Hold) -> None:
         if holder._queue is None:
@@ -83,15 +87,29 @@ class _Hold:
         self._queue = holder._queue
         self._queue.append(self)
 
-    def _wanted(self) -> None:
-        """Ask the holder once to come to an end."""
-        call, self._when_wanted = self._when_wanted, None
-        if call is not None:
-            call()
+    def _ends(self, looking: bool) -> bool:
+        """Ask the holder to come to an end; one that has said yes is not asked again."""
+        if self._when_wanted is None:
+            return True
+        if not self._when_wanted(looking) and looking:
+            return False
+        self._when_wanted = None
+        return True
+
+    def _hear(self, queue: deque[_Hold]) -> None:
+        """Those who came while this one waited have their say."""
+        if self._ends(all(behind.looking for behind in queue)):
+            return
+        while queue:
+            queue.popleft().tell(StillWriting())
+
+    def tell(self, refusal: Exception | None) -> None:
+        if not self._turn.done():
+            self._turn.set_result(refusal)
 
     def _give_up(self) -> None:
         if not self._turn.done():
-            self._turn.set_result(False)
+            self.tell(UploadLocked())
             self._leave()
 
     def _leave(self) -> None:
@@ -107,6 +125,6 @@ class _Hold:
             heir: _Hold = self._queue.popleft()
             if not heir._turn.done():  # done: cancelled, and about to leave
                 self._holders[self._id] = heir
-                heir._turn.set_result(True)
+                heir.tell(None)
                 return
         del self._holders[self._id]

@@ -7,8 +7,8 @@ acts on them. Every method raises TusError and has then changed nothing but what
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
 from typing import NamedTuple
 
 from tusd_py.errors import (
@@ -21,6 +21,7 @@ from tusd_py.errors import (
     UploadNotFound,
 )
 from tusd_py.hooks.events import UploadCreated, UploadInterrupted, UploadTerminated
+from tusd_py.locks.base import StillWriting
 from tusd_py.protocol import rules
 from tusd_py.protocol.commands import Append, Concatenate, Create, Download, Faulty, Inspect, Terminate
 from tusd_py.protocol.limits import Limits
@@ -31,7 +32,7 @@ from tusd_py.uploads.concatenation import Concatenator
 from tusd_py.uploads.endings import error_of
 from tusd_py.uploads.finish import Finisher
 from tusd_py.uploads.receive import InMemory, Keeper, Receiver
-from tusd_py.uploads.writers import Writers
+from tusd_py.uploads.writers import Writers, give_way, leave_alone
 
 SMALL_BODY = 64 << 10  # 64 KiB: a small body is stored before its record is committed, a larger one after
 
@@ -81,7 +82,7 @@ class Uploads:
         if command.body is not None and command.body <= SMALL_BODY:
             upload, offset = await self._create(command, upload, body, self._create_small)  # nobody knows its id yet
         else:
-            async with self._backing.undisturbed(upload.id):
+            async with self._locks.hold(upload.id, when_wanted=leave_alone, patience=self._backing.patience):
                 upload, offset = await self._create(command, upload, body, self._create_large)
         progress = self._progress(upload, Extent(offset, self._clock()))
         if (error := self._cut_short(progress, body)) is not None:
@@ -156,9 +157,7 @@ class Uploads:
         if self._locks.is_held(command.id):
             upload, extent = await self._look(command)
             rules.foresee(command, upload, extent.offset, self.limits)  # refused anyway: disturbs nobody (law 5)
-        async with self._locks.hold(
-            command.id, when_wanted=lambda: body.let_go(Ending.REPLACED), patience=self._backing.patience
-        ):
+        async with self._locks.hold(command.id, when_wanted=partial(give_way, body), patience=self._backing.patience):
             upload, extent = await self._look(command)
             upload, offset = await self._append(command, upload, extent.offset, body)
         touched = self._clock() if offset > extent.offset else extent.touched
@@ -208,13 +207,23 @@ class Uploads:
         if upload.state is RECEIVING:
             if upload.kind is FINAL:
                 return await self._progress_of_final(upload)
-            if extent.offset == upload.length or self.writers.has_gone_silent(command.id, time.monotonic()):
-                return await self._inspect_alone(command)
+            if extent.offset == upload.length:
+                return await self._inspect_alone(command, looking=False)
+            if self._locks.is_held(command.id):
+                return await self._inspect_beside(command, upload, extent)
         return self._progress(upload, extent)
 
-    async def _inspect_alone(self, command: Inspect) -> Progress:
-        """End a silent writer, or meet a finish: an offset equal to the length is told only when it is done (P22)."""
-        async with self._backing.undisturbed(command.id):
+    async def _inspect_beside(self, command: Inspect, upload: Upload, extent: Extent) -> Progress:
+        """Somebody is at work on it: end a silent writer, and beside a live one tell what is written."""
+        try:
+            return await self._inspect_alone(command, looking=True)
+        except StillWriting:
+            return self._progress(upload, extent)
+
+    async def _inspect_alone(self, command: Inspect, *, looking: bool) -> Progress:
+        """Behind a writer, or a finish: an offset equal to the length is told only when it is done (P22)."""
+        patience = self._backing.patience
+        async with self._locks.hold(command.id, when_wanted=None, patience=patience, looking=looking):
             upload, extent = await self._look(command)
             if upload.state is RECEIVING and extent.offset == upload.length:
                 upload = await self.finisher.run(upload)
