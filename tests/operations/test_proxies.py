@@ -42,11 +42,16 @@ class Front:
         return wire
 
 
-@pytest.fixture(params=[*proxies.COMMANDS])
+TRUST = "--trusted-proxies 127.0.0.1"
+SOCKET = "--unix-socket tusd.sock"  # whoever reaches it is trusted
+
+
+@pytest.fixture(params=[f"{name} {flag}" for name in proxies.COMMANDS for flag in (TRUST, SOCKET)])
 def front(request: pytest.FixtureRequest, start_server: StartServer, tmp_path: Path) -> Iterator[Front]:
-    server = start_server("--trusted-proxies", "127.0.0.1")
+    name, *options = request.param.split()
+    server = start_server(*options)
     certificate = Certificate.issue(tmp_path, "proxy")
-    with proxies.running(request.param, tmp_path, server, certificate) as port:
+    with proxies.running(name, tmp_path, server, certificate) as port:
         yield Front(server, port, certificate)
 
 

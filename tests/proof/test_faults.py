@@ -5,85 +5,14 @@ Each test goes through one request's calls of one kind: the first, the second, u
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
-from pathlib import Path
-
 import pytest
 
-from tests.acceptance.server import Server
-from tests.acceptance.wire import MIB
 from tests.conftest import StartServer
-from tests.proof.ledger import Fate, Ledger, Sent, payload
-from tests.proof.strace import FEW_THREADS, injection, traced
-from tests.proof.writers import Client, Refused
+from tests.proof.stage import MOST_CALLS, OPTIONS, Stage, Where
 
 pytestmark = pytest.mark.strace
 
-MOST_CALLS = 200  # of a kind in one request; more means that the tests go round in circles
-DONE = 200  # whatever stands for success
-HONEST = (410, 423, 503, 507)  # what a failing disk may make of a request
 RENAME, UNLINK = "/^rename", "/^unlink"
-
-Act = Callable[[], object]
-
-
-class Script:
-    """The requests: each method prepares one and returns it, ready to be sent."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self.client = Client(ledger)
-        self._number = 0
-
-    def small(self) -> Act:
-        """A creation with all its 4 KiB."""
-        return lambda: self.client.create(self._sent(4096), 4096)
-
-    def beginning(self) -> Act:
-        """A creation with the first bytes of more, too many to come before the record."""
-        return lambda: self.client.create(self._sent(300_000), 100_000)
-
-    def ordinary(self) -> Act:
-        """A PATCH that goes through Python and finishes the upload."""
-        sent = self.client.create(self._sent(200_000), 1000)
-        return lambda: self.client.patch(sent, 200_000, "chunked")
-
-    def zero_copy(self) -> Act:
-        """A PATCH that is spliced and finishes the upload."""
-        sent = self.client.create(self._sent(3 * MIB), 1000)
-        return lambda: self.client.patch(sent, 3 * MIB)
-
-    def verified(self) -> Act:
-        """A PATCH with a checksum, too large to be verified in memory."""
-        sent = self.client.create(self._sent(3 * MIB), 1000)
-        return lambda: self.client.patch(sent, 2 * MIB, "verified")
-
-    def wrong(self) -> Act:
-        """The same with a wrong checksum."""
-        sent = self.client.create(self._sent(3 * MIB), 1000)
-        return lambda: self.client.patch(sent, 2 * MIB, "wrong")
-
-    def join(self) -> Act:
-        """The concatenation of two partial uploads."""
-        parts = [self._sent(300_000, "partial") for _ in range(2)]
-        for part in parts:
-            self.client.finish(self.client.create(part))
-        return lambda: self.client.join(self._key(), parts)
-
-    def terminate(self) -> Act:
-        """A DELETE."""
-        sent = self.client.create(self._sent(8192), 4096)
-        return lambda: self.client.terminate(sent)
-
-    def _sent(self, length: int, concat: str | None = None) -> Sent:
-        key = self._key()
-        return Sent(key, payload(key, length), concat)
-
-    def _key(self) -> str:
-        self._number += 1
-        return str(self._number)
-
 
 # What each request does, so that a call that is never reached is noticed.
 KINDS: dict[str, tuple[str, ...]] = {
@@ -94,17 +23,9 @@ KINDS: dict[str, tuple[str, ...]] = {
     "verified": ("pwrite64", "write", RENAME, UNLINK),
     "wrong": ("pwrite64", RENAME, "ftruncate", UNLINK),
     "join": ("copy_file_range", "pwrite64", "fdatasync", "fsync"),
+    "declared": ("ftruncate", UNLINK),
     "terminate": ("pwrite64", "fdatasync", UNLINK),
 }
-
-
-class Where(Enum):
-    """Which calls are counted: strace counts those of each thread, so that one thread's may hide another's."""
-
-    ANY = "any file"
-    DATABASE = "database"
-    UPLOAD = "upload"
-    FLOOR = "floor"
 
 
 OWN = {"splice": Where.UPLOAD, "write": Where.FLOOR}  # calls that the server makes for other purposes too
@@ -119,64 +40,9 @@ CASES = [
 ]
 
 
-@dataclass
-class Stage:
-    """A server, what was sent to it, and an upload of somebody else."""
-
-    server: Server
-    ledger: Ledger
-    script: Script
-    bystander: Sent
-
-    def reached(self, kind: str, call: str, where: Where, effect: str, when: int) -> bool:
-        """Run one request with the fault; whether its n-th call was reached."""
-        act: Act = getattr(self.script, kind)()
-        with traced(self.server, *injection([call], effect, when), file=self._file(where)) as trace:
-            status = self._status(act)
-        assert status is not None or trace.injected, "a request without an answer"
-        assert status in (None, DONE) or (trace.injected and status in HONEST), f"{kind} was answered {status}"
-        return trace.injected
-
-    def _file(self, where: Where) -> Path | None:
-        uploads, path = self.server.folder / "uploads", self.ledger.entries[-1].path or ""
-        id = path.rpartition("/")[2]
-        database = self.server.folder / "tusd.db-wal"
-        return {Where.DATABASE: database, Where.UPLOAD: uploads / id, Where.FLOOR: uploads / f"{id}.floor.new"}.get(
-            where
-        )
-
-    def _status(self, act: Act) -> int | None:
-        """What the client heard; None if that was nothing."""
-        try:
-            act()
-        except ConnectionError:
-            return None
-        except Refused as refused:
-            return refused.answer.status
-        return DONE
-
-    def bystander_goes_on(self) -> None:
-        self.script.client.patch(self.bystander, self.bystander.acknowledged + 1)
-
-    def all_go_on(self) -> None:
-        """Whatever is there can be finished, and is then what was sent."""
-        for sent in self.ledger.entries:
-            if sent is not self.bystander and sent.fate is Fate.THERE:
-                self.script.client.finish(sent)
-        self.ledger.settle()
-        for sent in self.ledger.entries:
-            if sent is not self.bystander:
-                self.script.client.terminate(sent)
-        self.ledger.settle()
-
-
 @pytest.fixture
 def stage(start_server: StartServer) -> Stage:
-    server = start_server(*FEW_THREADS, "--free-space-reserve", "0")
-    ledger = Ledger(server)
-    script = Script(ledger)
-    bystander = script.client.create(Sent("bystander", payload("bystander", 10 * MOST_CALLS)), 1)
-    return Stage(server, ledger, script, bystander)
+    return Stage.on(start_server(*OPTIONS))
 
 
 @pytest.mark.parametrize(("kind", "call", "where"), CASES)
@@ -185,13 +51,23 @@ def test_killed(stage: Stage, kind: str, call: str, where: Where) -> None:
     reached = 0
     while stage.reached(kind, call, where, "signal=KILL", reached + 1):
         reached += 1
-        stage.server.wait()
-        stage.server.restart()
-        stage.ledger.settle()
-        stage.bystander_goes_on()
-        stage.all_go_on()
+        stage.comes_back()
         assert reached < MOST_CALLS
     assert reached
+
+
+@pytest.mark.rule("T20", "T84")
+@pytest.mark.parametrize(
+    ("call", "every"), [("pwrite64", 4), ("splice", 2), ("fdatasync", 1), ("ftruncate", 1), (RENAME, 1), (UNLINK, 1)]
+)
+def test_killed_in_a_life(stage: Stage, call: str, every: int) -> None:
+    """The same in a row of requests to one upload, at every call or, where there are many, at every so many."""
+    place = 1
+    while stage.reached("life", call, Where.ANY, "signal=KILL", place):
+        place += every
+        stage.comes_back()
+        assert place < MOST_CALLS
+    assert place > 1
 
 
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO"])

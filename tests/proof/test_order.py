@@ -23,8 +23,9 @@ LINE = re.compile(r"^(?P<thread>\d+) +(?:(?P<call>\w+)\((?P<rest>.*)|<\.\.\. (?P
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A call that has ended: its name and its arguments, in which strace names the files."""
+    """A call that has ended: who called, its name and its arguments, in which strace names the files."""
 
+    thread: str
     call: str
     about: str
 
@@ -38,7 +39,7 @@ def events(lines: Sequence[str]) -> list[Event]:
             event = begun.pop(line["thread"])
             found += [] if "HTTP/1.1 " in event.about else [event]
             continue
-        event = Event(line["call"], line["rest"])
+        event = Event(line["thread"], line["call"], line["rest"])
         if not event.about.endswith("<unfinished ...>") or "HTTP/1.1 " in event.about:
             found.append(event)
         if event.about.endswith("<unfinished ...>"):
@@ -51,7 +52,9 @@ class Story:
 
     def __init__(self, server: Server, lines: Sequence[str]) -> None:
         self._folder = server.folder
-        self.words = [word for event in events(lines) if (word := self._word(event)) is not None]
+        told = [(word, event) for event in events(lines) if (word := self._word(event)) is not None]
+        self.words = [word for word, _ in told]
+        self.events = [event for _, event in told]
 
     def _word(self, event: Event) -> str | None:
         if "HTTP/1.1 20" in event.about:
