@@ -87,7 +87,9 @@ class Server:
             patience=settings.finish_wait,
         )
         self.uploads = self._make_service()
-        self._request_log = logs.RequestLog(sys.stderr, settings.log_format, on=logs_requests(settings))
+        self._request_log = logs.RequestLog(
+            sys.stderr, settings.log_format, on=logs_requests(settings), process=around.name
+        )
         self.tls = tls_context(settings)
         self.handler = self._make_handler()
         self.front: Front
@@ -96,11 +98,11 @@ class Server:
     @classmethod
     async def start(cls, settings: Settings, around: Surroundings) -> Server:
         """Everything but the sockets, in its order. Raises StartError."""
-        metrics = Metrics()
         try:
             sharing = Sharing.of(around)
         except OSError as error:
             raise StartError(f"{error.filename} cannot be used: {reason_of(error)}.") from error
+        metrics = Metrics(sharing.sheet)
         database = await Database.open(around.data.database, metrics, sharing.gate)
         try:
             server = cls(settings, around, sharing, database, metrics)
@@ -115,6 +117,8 @@ class Server:
             receiving=lambda: len(server.uploads.writers),
             free_bytes=server.storage.free,
         )
+        if not around.alone:
+            server.begin(metrics.keep_fresh(), "gauges")
         return server
 
     async def resume(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from tusd_py.counters import Sheet
 from tusd_py.locks.base import Locks
 from tusd_py.locks.memory import MemoryLocks
 from tusd_py.stamps import Stamps
@@ -13,11 +14,13 @@ from tusd_py.turnstile import Turnstile
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """One writer an upload, whoever serves it; whether what is remembered is still good; one transaction at a time."""
+    """One writer an upload, whoever serves it; whether what is remembered is still good; one transaction at a time; one
+    sum of what all count."""
 
     locks: Locks
     stamps: Stamps | None = None
     gate: Turnstile | None = None
+    sheet: Sheet = field(default_factory=Sheet)
 
     @classmethod
     def of(cls, around: Surroundings) -> Sharing:
@@ -25,7 +28,9 @@ class Sharing:
         if around.alone:
             return cls(MemoryLocks())
         folder = around.data.processes
-        return cls(MemoryLocks(), Stamps(folder / "stamps"), Turnstile(folder))
+        return cls(
+            MemoryLocks(), Stamps(folder / "stamps"), Turnstile(folder), Sheet.open(folder / "counters", around.number)
+        )
 
     def close(self) -> None:
         """After everything that stands on it."""

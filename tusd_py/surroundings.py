@@ -22,6 +22,11 @@ class Surroundings:
     def alone(self) -> bool:
         return self.count == 1
 
+    @property
+    def name(self) -> int | None:
+        """What the log calls it: its number where there are several."""
+        return None if self.alone else self.number
+
     def share(self, budget: int, least: int = 1) -> int:
         """This process's part of a budget that is meant for the whole server."""
         return max(least, -(-budget // self.count))

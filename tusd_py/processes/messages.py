@@ -80,9 +80,10 @@ class Channel:
         return cls(*await asyncio.open_unix_connection(sock=end))
 
     def tell(self, message: Message) -> None:
-        """Never waits: there is little to tell, and what cannot be written now follows."""
+        """Never waits: there is little to tell, what cannot be written now follows, and who is gone hears nothing."""
         packed = pickle.dumps(message)
-        self._writer.write(LENGTH.pack(len(packed)) + packed)
+        if not self._writer.is_closing():
+            self._writer.write(LENGTH.pack(len(packed)) + packed)
 
     async def hear(self) -> Message | None:
         """The next message; None once the other process is gone."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 from tusd_py import logs
+from tusd_py.counters import Sheet
 from tusd_py.datafolder import DataFolder
 from tusd_py.doors import Doors
 from tusd_py.errors import StartError
@@ -70,6 +71,8 @@ class Parent:
         self._stamps = Stamps(data.processes / "stamps")
         self._gate = Watch(data.processes)
         self._count = settings.processes or usable_cores()
+        Sheet.create(data.processes / "counters", self._count + 1)
+        self._sheet = Sheet.open(data.processes / "counters", self._count)  # the last row is the parent's
         orders = Orders(self._begin, data.lock, self._closed, self._died)
         self._workers = [Worker(number, orders) for number in range(self._count)]
         self._guests = Guests(settings.max_connections, settings.max_connections_per_client)
@@ -155,6 +158,7 @@ class Parent:
         """Whatever it did may be half done: nobody trusts what is remembered, what waited for it goes to others, and
         whoever leads looks for uploads that it left complete."""
         self._stamps.change_all()
+        self._sheet.vacate(number)
         self._accepting.rehouse(number)
         for worker in self._workers:
             worker.bereaved()

@@ -45,9 +45,9 @@ def main(arguments: Sequence[str]) -> int:
     begin = first(end)
     if not isinstance(begin, Begin):
         return 0  # it stopped, or is gone, before this one was needed
-    logs.configure(begin.settings.log_format, begin.settings.log_level)
     data = DataFolder.inherited(begin.settings.upload_dir, lock)
     around = Surroundings(data, begin.number, begin.workers, begin.started)
+    logs.configure(begin.settings.log_format, begin.settings.log_level, process=around.name)
     with asyncio.Runner(loop_factory=loop_factory(begin.settings.event_loop)) as runner:
         return runner.run(_serve(end, socket.socket(fileno=link), begin, around))
 
