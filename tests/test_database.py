@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import pytest
 
@@ -17,6 +18,7 @@ from tusd_py.checkpoints import MAX_WAL
 from tusd_py.database import MAX_WAITING, Conflict, Database, Result, Statement
 from tusd_py.errors import StartError, StorageFull, Unavailable
 from tusd_py.instruments import Silent
+from tusd_py.pace import LOOKED_AT
 
 MIB = 1 << 20
 
@@ -294,11 +296,62 @@ async def test_gate(path: Path) -> None:
         def __exit__(self, *_: object) -> None:
             passed.append("out")
 
+        def enter_now(self) -> bool:
+            passed.append("in")
+            return True
+
     database = await Database.open(path, Silent(), Gate())
     await asyncio.gather(database.check(), database.check())
     await database.check()
     await database.close()
     assert passed == ["in", "out"] * 3
+
+
+async def hurried(database: Database) -> None:
+    """Let the database find out that its disk answers at once."""
+    for number in range(-2 * LOOKED_AT, 0):
+        await database.commit([insert(number)])
+
+
+async def test_outsider(database: Database, path: Path) -> None:
+    """While an outsider has the database locked, a commit waits for it and the loop does not."""
+    await hurried(database)
+    outsider = sqlite3.connect(path, isolation_level=None)
+    outsider.execute("BEGIN IMMEDIATE")
+    waiting = asyncio.create_task(database.commit([insert(1)]))
+    for _ in range(3):
+        assert await asyncio.wait_for(ids(database), 2.0)
+    assert not waiting.done()
+    outsider.execute("COMMIT")
+    outsider.close()
+    await waiting
+    assert (await ids(database))[-1] == 1
+
+
+async def test_shut_gate(path: Path) -> None:
+    """While the gate is shut, a commit waits for it and the loop does not."""
+    shut = Lock()
+
+    class Gate:
+        def __enter__(self) -> None:
+            shut.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            shut.release()
+
+        def enter_now(self) -> bool:
+            return shut.acquire(blocking=False)
+
+    database = await Database.open(path, Silent(), Gate())
+    await database.commit([Statement("CREATE TABLE things (id INTEGER PRIMARY KEY, bytes BLOB)")])
+    await hurried(database)
+    with shut:
+        waiting = asyncio.create_task(database.commit([insert(1)]))
+        assert await asyncio.wait_for(ids(database), 2.0)
+        assert not waiting.done()
+    await waiting
+    assert (await ids(database))[-1] == 1
+    await database.close()
 
 
 async def test_private(database: Database, path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tusd_py.migrations import BUSY_TIMEOUT, LOG_LIMIT, connect
 
@@ -27,7 +27,7 @@ class Checkpoints:
     that fails is told to `failed`, and the next one tries again."""
 
     def __init__(
-        self, path: Path, writing: sqlite3.Connection, gate: AbstractContextManager[Any], failed: Callable[[], None]
+        self, path: Path, writing: sqlite3.Connection, gate: AbstractContextManager[None], failed: Callable[[], None]
     ) -> None:
         self._wal = f"{path}-wal"
         self._copied = 0  # bytes of the log at the last copy
@@ -36,12 +36,17 @@ class Checkpoints:
         self._failed = failed
         self._copier = _Copier(path, failed)
 
-    def tidy(self) -> None:
-        """Copy what has been written since the last time, if that is much; never raises."""
+    def tidy(self, may_wait: bool) -> bool:
+        """Copy what has been written since the last time, if that is much; never raises. False if the log has grown so
+        long that it must be waited for, and may not."""
         try:
-            self._tidy(os.stat(self._wal).st_size)
+            size = os.stat(self._wal).st_size
+            if size > MAX_WAL and not may_wait:
+                return False
+            self._tidy(size)
         except (sqlite3.Error, OSError):
             self._failed()
+        return True
 
     def _tidy(self, size: int) -> None:
         if size < self._copied:  # SQLite has begun the log anew

@@ -2,7 +2,8 @@
 
 A durable commit costs a sync of the disk, so nobody gets one alone. Requests that wait are collected on the event
 loop; whenever the writer's thread is idle, all of them go to it in one hop and become one transaction, and while that
-one works, more collect. Under load this is a hundred requests a sync; alone, a request waits for nobody.
+one works, more collect. Under load this is a hundred requests a sync; alone, a request waits for nobody. Where the disk
+answers at once, the hop costs more than the transaction, and small batches are committed on the loop (pace.py).
 
 Laws:
 
@@ -23,7 +24,6 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
@@ -35,13 +35,15 @@ import aiosqlite
 from tusd_py.errors import StartError, TusError, Unavailable
 from tusd_py.instruments import Instruments
 from tusd_py.migrations import advice
+from tusd_py.pace import Pace
 from tusd_py.threads import Steadfast
-from tusd_py.transactions import Conflict, Outcome, Result, Statement, Writer, ours
+from tusd_py.transactions import Conflict, Gate, OpenGate, Outcome, Result, Statement, Writer, ours
 
 __all__ = ["MAX_WAITING", "Conflict", "Database", "Landed", "Result", "Statement"]  # what everybody else needs of it
 
 MAX_WAITING: Final = 10_000  # requests; beyond them the disk is so far behind that clients had better come back
 FEW: Final = 8  # requests
+AT_ONCE: Final = 32  # requests in a transaction that the loop may wait for
 GATE_PATIENCE: Final = 15.0  # seconds; who holds the gate for 10 is killed, so that most who wait never hear of it
 WATCH_EVERY: Final = 0.1  # of this patience
 
@@ -68,6 +70,7 @@ class Database:
         self._instruments = instruments
         self._patience = patience
         self._waiting: list[_Request] = []
+        self._pace = Pace()
         self._sent: _Batch | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._busy = False
@@ -81,15 +84,15 @@ class Database:
         cls,
         path: Path,
         instruments: Instruments,
-        gate: AbstractContextManager[Any] | None = None,
+        gate: Gate | None = None,
         *,
         patience: float = GATE_PATIENCE,
     ) -> Database:
         """Open or create the file and bring its schema up to date; errors.StartError says why that cannot be.
 
-        Every write transaction, from before BEGIN until after COMMIT, and so the migrations, runs inside `gate`, in the
-        writer's thread: where several processes share the file, that is their turnstile. For `patience` seconds a
-        request waits for it; there is no limit to how long opening does.
+        Every write transaction, from before BEGIN until after COMMIT, and so the migrations, runs inside `gate`: where
+        several processes share the file, that is their turnstile. For `patience` seconds a request waits for it; there
+        is no limit to how long opening does.
         """
         loop = asyncio.get_running_loop()
         thread = ThreadPoolExecutor(1, thread_name_prefix="tusd-database")
@@ -98,7 +101,7 @@ class Database:
             loop.call_soon_threadsafe(instruments.background_failed, "checkpoint")
 
         try:
-            writer = await asyncio.wrap_future(thread.submit(Writer, path, gate or nullcontext(), untidy))
+            writer = await asyncio.wrap_future(thread.submit(Writer, path, gate or OpenGate(), untidy))
             reader = await aiosqlite.connect(path, isolation_level=None)
             await reader.execute_fetchall("PRAGMA query_only = ON")
         except (sqlite3.Error, OSError) as error:
@@ -156,11 +159,27 @@ class Database:
             self._send()
 
     def _send(self) -> None:
-        self._sent = _Batch(self._waiting)
-        self._waiting = []
+        requests, self._waiting = self._waiting, []
+        if self._pace.at_once and len(requests) <= AT_ONCE and self._commit_at_once(requests):
+            return
+        self._sent = _Batch(requests)
         self._batches.put(self._sent)
         if self._patience is not None and self._watch is None:
             self._watch = self._loop.call_later(WATCH_EVERY * self._patience, self._look, self._patience)
+
+    def _commit_at_once(self, requests: list[_Request]) -> bool:
+        """On the loop, while the writer's thread has nothing to do; False if somebody else is in the way."""
+        began = perf_counter()
+        outcomes = self._writer.commit_at_once([request.statements for request in requests])
+        if outcomes is None:
+            return False
+        seconds = perf_counter() - began
+        self._pace.took_at_once(seconds)
+        if not self._writer.tidy(may_wait=False):
+            self._pace.rest()  # the thread has time for it
+        self._tell(requests, outcomes, seconds)
+        self._go_on()
+        return True
 
     def _run(self) -> None:
         """The writer's thread, until it is told to end. A plain queue carries the batches: an executor would make a
@@ -168,18 +187,26 @@ class Database:
         while (batch := self._batches.get()) is not None:
             began = perf_counter()
             outcomes = self._writer.commit([request.statements for request in batch.requests], batch.claim)
-            self._loop.call_soon_threadsafe(self._land, batch, outcomes, perf_counter() - began)
-            self._writer.tidy()
+            seconds = perf_counter() - began
+            self._writer.tidy()  # before anybody is told: afterwards the connection may be used on the loop
+            self._loop.call_soon_threadsafe(self._land, batch, outcomes, seconds)
 
     def _land(self, batch: _Batch, outcomes: list[Outcome], seconds: float) -> None:
-        landed = 0
+        self._pace.took(seconds)
         if batch.given_up:
             self._refusal = "The database is stopping." if self._closing else None
         else:
-            for request, outcome in zip(batch.requests, outcomes, strict=True):
-                landed += request.land(outcome)
+            self._tell(batch.requests, outcomes, seconds)
+        self._go_on()
+
+    def _tell(self, requests: list[_Request], outcomes: list[Outcome], seconds: float) -> None:
+        landed = 0
+        for request, outcome in zip(requests, outcomes, strict=True):
+            landed += request.land(outcome)
         if landed:
             self._instruments.committed(landed, seconds)
+
+    def _go_on(self) -> None:
         if self._waiting:
             self._loop.call_soon(self._gather)
         else:

@@ -1,7 +1,7 @@
 """Statements in, outcomes out: the one connection that writes, and what becomes of each request in a batch.
 
-Blocking code of one thread; database.py carries batches here and outcomes back. One request's statements succeed or
-fail together; one that fails takes no other with it. Only an I/O error, which may be a failed sync of the log, and a
+Blocking code, one call at a time; database.py carries batches here and outcomes back. One request's statements succeed
+or fail together; one that fails takes no other with it. Only an I/O error, which may be a failed sync of the log, and a
 COMMIT that fails, fail everybody in the batch: neither is ever tried a second time (law 7).
 """
 
@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from tusd_py.checkpoints import Checkpoints
 from tusd_py.errors import StartError, StorageFull, TusError, Unavailable
-from tusd_py.migrations import connect, migrate
+from tusd_py.migrations import BUSY_TIMEOUT, connect, migrate
 
 MOST_JOINED: Final = (
     64  # rows in one INSERT: as many statements for SQLite to know, and less than 999 variables in each
@@ -51,6 +50,27 @@ class Conflict(Unavailable):
 Outcome = list[Result] | TusError
 
 
+class Gate(Protocol):
+    """What keeps the transactions of several processes apart. Entering waits; `enter_now` only says whether it did."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def enter_now(self) -> bool: ...
+
+
+class OpenGate:
+    """That of a process which has the database to itself."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def enter_now(self) -> bool:
+        return True
+
+
 @lru_cache(maxsize=64)
 def _joined(sql: str, columns: int, rows: int) -> str:
     return sql + f", ({', '.join('?' * columns)})" * (rows - 1)
@@ -71,9 +91,9 @@ class _RolledBack(Exception):
 
 
 class Writer:
-    """The connection that writes. All of it runs in one thread."""
+    """The connection that writes. Its methods are called from one thread at a time."""
 
-    def __init__(self, path: Path, gate: AbstractContextManager[Any], untidy: Callable[[], None]) -> None:
+    def __init__(self, path: Path, gate: Gate, untidy: Callable[[], None]) -> None:
         path.touch(mode=0o600)  # an upload's id is what entitles to it: nobody else may read them
         self._gate = gate
         with gate:  # processes that start together must not all migrate
@@ -83,6 +103,7 @@ class Writer:
             except (sqlite3.Error, StartError):
                 self._db.close()
                 raise
+        self._waits = True  # for an outsider who has the database locked
         self._checkpoints = Checkpoints(path, self._db, gate, untidy)
 
     def commit(self, batch: Sequence[Sequence[Statement]], begin: Callable[[], bool]) -> list[Outcome]:
@@ -90,9 +111,29 @@ class Writer:
         if it says no, the batch has been given up meanwhile: nothing is written, and there are no outcomes."""
         try:
             with self._gate:
+                self._wait_for_outsiders(True)
                 return self._outcomes(batch) if begin() else []
         except Exception as error:  # noqa: BLE001  # a supervisor: the gate, or a fault of ours
             return [ours(error) for _ in batch]
+
+    def commit_at_once(self, batch: Sequence[Sequence[Statement]]) -> list[Outcome] | None:
+        """The same without waiting for anybody; None, and nothing is written, if somebody is in the way."""
+        try:
+            if not self._gate.enter_now():
+                return None
+            try:
+                self._wait_for_outsiders(False)
+                outcomes = self._outcomes(batch)
+            finally:
+                self._gate.__exit__()
+        except Exception as error:  # noqa: BLE001  # a supervisor: the gate, or a fault of ours
+            return [ours(error) for _ in batch]
+        return None if all(_was_kept_out(outcome) for outcome in outcomes) else outcomes
+
+    def _wait_for_outsiders(self, wanted: bool) -> None:
+        if wanted is not self._waits:
+            self._db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT if wanted else 0}")
+            self._waits = wanted
 
     def _outcomes(self, batch: Sequence[Sequence[Statement]]) -> list[Outcome]:
         try:
@@ -181,14 +222,19 @@ class Writer:
         except sqlite3.Error:
             pass  # the disk is failing: the next BEGIN says so to those who come next, and it is tried again then
 
-    def tidy(self) -> None:
-        """After a transaction: keep the log small. Never raises."""
-        self._checkpoints.tidy()
+    def tidy(self, *, may_wait: bool = True) -> bool:
+        """After a transaction: keep the log small. Never raises; False if it would have to wait and may not."""
+        return self._checkpoints.tidy(may_wait)
 
     def close(self) -> None:
         """SQLite copies and deletes the log when the last connection goes."""
         self._checkpoints.close()
         self._db.close()
+
+
+def _was_kept_out(outcome: Outcome) -> bool:
+    """By an outsider who has the database locked: SQLite then begins nothing."""
+    return getattr(getattr(outcome, "__cause__", None), "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
 
 
 def _is_io_error(error: Exception) -> bool:

@@ -7,7 +7,7 @@ them starves.
 Laws:
 
 * A Turnstile is made in the process that uses it, never before a fork: a child shares the locks of an open file
-  description that it inherits. It is used by one thread.
+  description that it inherits. It is used by one thread at a time.
 * The kernel lets go of both locks when a process dies, however it dies; SQLite then takes its transaction back.
 * Whoever has a lock says so in its file: its pid, and since when. A process that is stopped in the gate, or at the
   front of the queue, keeps everybody else out: whoever watches over the processes asks a `Watch` once a second and
@@ -44,6 +44,15 @@ class Turnstile:
         self._next.take()
         try:
             self._commit.take()
+        finally:
+            self._next.let_go()
+
+    def enter_now(self) -> bool:
+        """Go through if nobody is there; who waits already comes first."""
+        if not self._next.take_now():
+            return False
+        try:
+            return self._commit.take_now()
         finally:
             self._next.let_go()
 
@@ -98,6 +107,17 @@ class _Lock:
 
     def take(self) -> None:
         fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self._sign()
+
+    def take_now(self) -> bool:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        self._sign()
+        return True
+
+    def _sign(self) -> None:
         self._words[_SINCE] = monotonic_ns()
         self._words[_PID] = self._pid
 
