@@ -7,6 +7,7 @@ import hashlib
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -126,3 +127,15 @@ def test_killed(start_server: StartServer, durability: str) -> None:
     assert server.offset(running) == SMALL + SPLICED
     assert server.get(finished).body == b"letter"
     assert server.patch(running, SMALL + SPLICED, b"y" * SMALL).status == 204
+
+
+def test_killed_parent_leaves_nobody_behind(start_server: StartServer) -> None:
+    """After kill -9 of the parent, while it replaces a worker too, its workers end and let go of the folder."""
+    server = start_server("--processes", "2")
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
+    old = children.read_text().split()
+    os.kill(int(old[0]), signal.SIGKILL)
+    eventually(lambda: len(children.read_text().split()) == 2 and children.read_text().split() != old, "a new worker")
+    left = children.read_text().split()
+    server.kill()
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), "the end of the workers")

@@ -48,8 +48,12 @@ def main(arguments: Sequence[str]) -> int:
     data = DataFolder.inherited(begin.settings.upload_dir, lock)
     around = Surroundings(data, begin.number, begin.workers, begin.started)
     logs.configure(begin.settings.log_format, begin.settings.log_level, process=around.name)
-    with asyncio.Runner(loop_factory=loop_factory(begin.settings.event_loop)) as runner:
-        return runner.run(_serve(end, socket.socket(fileno=link), begin, around))
+    try:
+        with asyncio.Runner(loop_factory=loop_factory(begin.settings.event_loop)) as runner:
+            return runner.run(_serve(end, socket.socket(fileno=link), begin, around))
+    except Exception:  # a supervisor: a fault of ours must not leave a process behind that keeps the folder's lock
+        log.exception("worker-failed")
+        os._exit(1)  # its threads would wait for work for ever
 
 
 async def _serve(end: socket.socket, link: socket.socket, begin: Begin, around: Surroundings) -> int:
