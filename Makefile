@@ -13,6 +13,9 @@ DEVELOPED := $(VENV)/.developed
 LOCK := $(PYTHON) -m uv pip compile pyproject.toml --group backend --universal --generate-hashes \
 	--python-version 3.11 --default-index https://pypi.org/simple --no-header --no-annotate --quiet
 
+# Without its cache each start of a server would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 ARGS ?=
 ROUNDS ?= 20
 

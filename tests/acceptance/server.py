@@ -138,6 +138,7 @@ class Server(Verbs):
 
 
 def _environment() -> dict[str, str]:
-    """Ours, without settings of whoever runs the tests."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TUSD_PY_")}
-    return {**kept, "PYTHONPATH": str(ROOT)}
+    """Ours, without settings of whoever runs the tests. No certificates of others: aiohttp's client, which no server
+    here uses, would read them all at each start."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TUSD_PY_", "PYTHON"))}
+    return {**kept, "PYTHONPATH": str(ROOT), "SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}

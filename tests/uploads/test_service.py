@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -339,7 +340,7 @@ async def test_waiting_for_what_is_terminated(world: World) -> None:
 async def test_impatience(world: World) -> None:
     """A lock that is not let go in time is 423."""
     id = await world.create(11)
-    world.uploads._patience = 0.01
+    world.uploads = world.make_uploads(replace(world.backing, patience=0.01))
     async with world.locks.hold(id, when_wanted=None, patience=1.0):
         with pytest.raises(UploadLocked):
             await world.append(id, 0, b"hello")

@@ -169,12 +169,14 @@ class World:
         self.started = self.clock()
         listeners = Listeners(self.instruments, self._hear, self.events.append)
         self.backing = Backing(storage, records, self.locks, listeners, self.instruments, self.clock, PATIENCE)
-        in_memory = partial(Chunks, pool=self.pool, guard=LoopGuard())
-        self.uploads = Uploads(self.backing, self.limits, in_memory=in_memory)
+        self.uploads = self.make_uploads(self.backing)
         self.sweep = self.make_sweep()
 
     def _hear(self, event: Event) -> None:
         self.also_listening(event)
+
+    def make_uploads(self, backing: Backing) -> Uploads:
+        return Uploads(backing, self.limits, in_memory=partial(Chunks, pool=self.pool, guard=LoopGuard()))
 
     def make_sweep(self, retention: Retention | None = None) -> Sweep:
         return Sweep(
