@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tests.storage.bodies import Script, Step
 from tusd_py.instruments import Silent
-from tusd_py.storage.base import Body, Joinable, Rewindable, Storage
+from tusd_py.stamps import Stamps
+from tusd_py.storage.base import Body, Joinable, Keep, Rewindable, Storage
 from tusd_py.storage.local import Durability, LocalStorage
 from tusd_py.storage.memory import MemoryStorage
 from tusd_py.threads import Pool
@@ -104,8 +105,10 @@ class Desk:
         """Go on with what another desk remembers."""
         self._uploads = dict(other._uploads)
 
-    def _keeper(self, id: str) -> Callable[[str], object]:
-        async def keep(handle: str) -> None:
+    def _keeper(self, id: str) -> Keep:
+        async def keep(handle: str, /, still: Callable[[], bool] = lambda: True) -> None:
+            if not still():
+                return
             self.kept.append((id, handle))
             self._uploads[id] = self[id].evolve(handle=handle)
 
@@ -113,7 +116,7 @@ class Desk:
 
 
 @asynccontextmanager
-async def opened(kind: str, folder: Path, boot: str = BOOT) -> AsyncIterator[Desk]:
+async def opened(kind: str, folder: Path, boot: str = BOOT, stamps: Stamps | None = None) -> AsyncIterator[Desk]:
     """A storage of this kind, closed at the end, which must leave no descriptor open."""
     before = descriptors()
     byte_pool, sync_pool = Pool("bytes", 2), Pool("sync", 2)
@@ -126,6 +129,7 @@ async def opened(kind: str, folder: Path, boot: str = BOOT) -> AsyncIterator[Des
             sync_pool=sync_pool,
             instruments=Silent(),
             boot=boot,
+            stamps=stamps,
         )
     try:
         yield Desk(storage, byte_pool, kind)

@@ -17,12 +17,14 @@ from tusd_py.database import Database, Statement
 from tusd_py.errors import TusError
 from tusd_py.hooks.events import Event, Listener, Listeners
 from tusd_py.instruments import Silent
+from tusd_py.locks.host import HostLocks
 from tusd_py.locks.memory import MemoryLocks
 from tusd_py.protocol.commands import Append, Checksum, Concatenate, Create, Inspect, Terminate
 from tusd_py.protocol.limits import CHECKSUM_ALGORITHMS, Limits
 from tusd_py.records.base import Records
 from tusd_py.records.memory import MemoryRecords
 from tusd_py.records.sqlite import SqliteRecords
+from tusd_py.stamps import Stamps
 from tusd_py.storage.base import Body, Extent, Keep, Storage
 from tusd_py.storage.body import Chunks, LoopGuard
 from tusd_py.storage.local import Durability, LocalStorage
@@ -164,8 +166,8 @@ class World:
         self.also_listening: Listener = lambda _: None
         self.begin(storage, records)
 
-    def begin(self, storage: Storage, records: Records) -> None:
-        self.storage, self.records, self.locks = storage, records, MemoryLocks()
+    def begin(self, storage: Storage, records: Records, locks: MemoryLocks | HostLocks | None = None) -> None:
+        self.storage, self.records, self.locks = storage, records, locks or MemoryLocks()
         self.started = self.clock()
         listeners = Listeners(self.instruments, self._hear, self.events.append)
         self.backing = Backing(storage, records, self.locks, listeners, self.instruments, self.clock, PATIENCE)
@@ -295,6 +297,8 @@ async def restart(world: World) -> None:
 class DiskWorld(World):
     """On files and SQLite. The kernel's clock is real, so `touch` gives files the time of the test's clock."""
 
+    stamps: Stamps | None = None
+
     def __init__(self, folder: Path, pool: Pool, clock: Clock, limits: Limits, database: Database) -> None:
         self.folder = folder
         self.database = database
@@ -321,4 +325,5 @@ class DiskWorld(World):
             sync_pool=self.syncs,
             instruments=Silent(),
             boot="this-life",
+            stamps=self.stamps,
         )

@@ -9,7 +9,7 @@ are errors.UploadFailed; everything else that the back end cannot do at present 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import Enum
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -71,7 +71,12 @@ class Body(Protocol):
         disk errors are raised as OSError."""
 
 
-Keep = Callable[[str], Awaitable[None]]  # commits a new handle of this upload
+class Keep(Protocol):
+    """Commits a new handle of an upload."""
+
+    async def __call__(self, handle: str, /, still: Callable[[], bool] = lambda: True) -> None:
+        """Once the request that it was given to is over, another, perhaps in another process, may have the upload: then
+        UploadLocked, or the lock is taken, and nothing is committed unless `still` says that nothing has happened."""
 
 
 class Extent(NamedTuple):

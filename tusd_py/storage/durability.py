@@ -17,14 +17,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tusd_py.errors import TusError
+from tusd_py.errors import TusError, UploadLocked
 from tusd_py.instruments import Instruments
 from tusd_py.storage.base import Body, Keep
 from tusd_py.storage.body import LoopGuard
+from tusd_py.storage.floors import Floors
 from tusd_py.threads import Pool, Steadfast
 
 log = logging.getLogger("tusd_py.storage")
@@ -167,6 +168,7 @@ class _Watch:
     offset: int  # as last seen
     moved_at: float  # when it last grew
     syncing: asyncio.Task[None] | None = None  # on its way, or done
+    refused: bool = False  # somebody else had the upload
 
     @property
     def busy(self) -> bool:
@@ -194,7 +196,7 @@ class BackgroundSync:
         boot: str,
         pool: Pool,
         instruments: Instruments,
-        floors: dict[str, int],
+        floors: Floors,
         damaged: Callable[[str], None],
     ) -> None:
         self._folder = folder
@@ -275,15 +277,18 @@ class BackgroundSync:
 
     async def _sync(self, id: str, watch: _Watch) -> None:
         watch.look(time.monotonic())
-        offset = min(watch.offset, self._floors.get(id, watch.offset))
+        floor = self._floors.of(id)
+        offset = watch.offset if floor is None else min(watch.offset, floor)
         if offset <= watch.synced:
             return
         try:
-            await self._pool.run(self._sync_file, id, watch.synced == 0)
-            await watch.keep(str(Handle(self._boot, offset)))
+            written = await self._pool.run(self._sync_file, id, watch.synced == 0)
+            await watch.keep(str(Handle(self._boot, offset)), partial(self._still, id, watch, offset, written))
             watch.synced = offset
         except FileNotFoundError:
             self.forget(id)
+        except UploadLocked:
+            self._refused(id, watch)
         except OSError as error:
             if error.errno in UNTRIED:
                 self._instruments.background_failed("sync")
@@ -295,9 +300,37 @@ class BackgroundSync:
             self._instruments.background_failed("sync")
             log.warning("sync-not-recorded", extra={"id": id, "error": error.code})
 
-    def _sync_file(self, id: str, entry_too: bool) -> None:
+    def _still(self, id: str, watch: _Watch, offset: int, written: int) -> bool:
+        """Under the lock: whether what was synced is what lies there up to `offset`. If another process has written to
+        the file since, that one watches it from now on."""
+        try:
+            found = os.stat(id, dir_fd=self._folder, follow_symlinks=False)
+        except OSError:
+            found = None
+        floor = self._floors.of(id)
+        unchanged = found is not None and found.st_mtime_ns == written and found.st_size >= offset
+        if unchanged and (floor is None or floor >= offset):
+            return True
+        self._leave(id, watch)
+        return False
+
+    def _refused(self, id: str, watch: _Watch) -> None:
+        """Somebody else is at work on it: once, perhaps for a moment; when it happens again, that one writes, and
+        watches it."""
+        if watch.refused:
+            self._leave(id, watch)
+        watch.refused, watch.moved_at = True, time.monotonic()
+
+    def _leave(self, id: str, watch: _Watch) -> None:
+        if self._watches.get(id) is watch:
+            self.forget(id)
+
+    def _sync_file(self, id: str, entry_too: bool) -> int:
+        """Returns when the file had last been written to before, in ns."""
         started = time.monotonic()
+        written = os.stat(id, dir_fd=self._folder, follow_symlinks=False).st_mtime_ns
         sync_file(id, self._folder)
         if entry_too:
             os.fsync(self._folder)
         self._instruments.synced(time.monotonic() - started)
+        return written

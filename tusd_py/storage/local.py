@@ -19,20 +19,22 @@ from pathlib import Path
 
 from tusd_py.errors import UploadFailed
 from tusd_py.instruments import Instruments
+from tusd_py.stamps import Stamps
 from tusd_py.storage import copying
 from tusd_py.storage.base import Body, Extent, Keep
 from tusd_py.storage.body import LoopGuard
 from tusd_py.storage.durability import BackgroundSync, GroupSync, Handle, boot_id
-from tusd_py.storage.floors import Floors
+from tusd_py.storage.floors import Floors, SharedFloors
 from tusd_py.storage.foreign import mapped, ours
+from tusd_py.storage.room import Room
+from tusd_py.storage.strays import older_than
 from tusd_py.threads import Pool
-from tusd_py.upload import FINISHED, RECEIVING, Upload, is_id
+from tusd_py.upload import FINISHED, RECEIVING, Upload
 
 log = logging.getLogger("tusd_py.storage")
 
 READ_BLOCK = 256 << 10  # 256 KiB
 GROUP_BYTES = 1 << 20  # files up to 1 MiB join the group sync, larger ones have a pool of their own
-ROOM_GOOD_FOR = 0.2  # seconds that an answer about free space is good for
 MOST_AT_HAND = 256  # descriptors kept open between two steps of a request
 
 
@@ -56,7 +58,8 @@ class _Attempt:
 
 
 class LocalStorage:
-    """Uploads as files of `data/uploads`. Can rewind, join and be opened (see storage/base.py for the laws)."""
+    """Uploads as files of `data/uploads`. Can rewind, join and be opened (see storage/base.py for the laws). Processes
+    that share the folder share `stamps` too."""
 
     def __init__(
         self,
@@ -67,6 +70,7 @@ class LocalStorage:
         sync_pool: Pool,
         instruments: Instruments,
         boot: str | None = None,
+        stamps: Stamps | None = None,
     ) -> None:
         self._uploads = data / "uploads"
         self._quarantine = data / "quarantine"
@@ -79,15 +83,16 @@ class LocalStorage:
         self._instruments = instruments
         self._boot = boot or boot_id()
         self._new_handle = str(Handle(self._boot, 0))
-        self._floors = Floors(self._folder)
+        self._stamps = stamps
+        self._look = self._extent if stamps is None else self._extent_beside_others
+        self._floors = Floors(self._folder) if stamps is None else SharedFloors(self._folder, stamps)
         self._attempts: dict[str, _Attempt] = {}  # by id: an unverified chunk is on its way
         self._group = GroupSync(self._folder, instruments, self.guard)
         self._background = BackgroundSync(
-            self._folder, self._boot, sync_pool, instruments, self._floors.known, self._set_aside
+            self._folder, self._boot, sync_pool, instruments, self._floors, self._set_aside
         )
         self._at_hand: dict[str, int] = {}  # files that the next step of the same request would only open again
-        self._room_seen: os.statvfs_result | None = None
-        self._room_seen_at = 0.0
+        self._room = Room(self._folder)
 
     @property
     def folder(self) -> Path:
@@ -95,20 +100,11 @@ class LocalStorage:
 
     def free(self) -> int:
         """Bytes that the file system still has for us, as it was at most a moment ago."""
-        room = self._room()
-        return room.f_bavail * room.f_frsize
+        return self._room.free()
 
     def capacity(self) -> int:
         """Bytes of the whole file system."""
-        room = self._room()
-        return room.f_blocks * room.f_frsize
-
-    def _room(self) -> os.statvfs_result:
-        now = time.monotonic()
-        if self._room_seen is None or now - self._room_seen_at > ROOM_GOOD_FOR:
-            with mapped:
-                self._room_seen, self._room_seen_at = os.fstatvfs(self._folder), now
-        return self._room_seen
+        return self._room.capacity()
 
     # Storage
 
@@ -120,13 +116,13 @@ class LocalStorage:
 
     async def extent(self, upload: Upload) -> Extent:
         extent = self.glance(upload)
-        return await self._bytes.run(self._extent, upload) if extent is None else extent
+        return await self._bytes.run(self._look, upload) if extent is None else extent
 
     def glance(self, upload: Upload) -> Extent | None:
         started = time.monotonic()
         if not self.guard.allows(started):
             return None
-        extent = self._extent(upload)
+        extent = self._look(upload)
         self.guard.spent(started, time.monotonic())
         return extent
 
@@ -180,7 +176,7 @@ class LocalStorage:
 
     async def strays(self, before: float) -> AsyncIterator[str]:
         with mapped:
-            names = await self._bytes.run(self._older_than, before)
+            names = await self._bytes.run(older_than, self._folder, before)
         for name in names:
             yield name
 
@@ -246,6 +242,15 @@ class LocalStorage:
                 raise UploadFailed
             return Extent(found.st_size, found.st_mtime)
         return Extent(self._counting(upload, found.st_size), found.st_mtime)
+
+    def _extent_beside_others(self, upload: Upload) -> Extent:
+        """Again if a floor was laid or lifted between the two looks that it takes."""
+        assert self._stamps is not None
+        while True:
+            stamp = self._stamps.of(upload.id)
+            extent = self._extent(upload)
+            if self._stamps.of(upload.id) == stamp:
+                return extent
 
     def _counting(self, upload: Upload, size: int) -> int:
         """How many of the bytes in an unfinished file count (laws 1a and 1b)."""
@@ -383,20 +388,7 @@ class LocalStorage:
         self._quarantine.mkdir(exist_ok=True)
         try:
             os.rename(self._uploads / id, self._quarantine / id)
+        except FileNotFoundError:
+            return  # deleted meanwhile
         except OSError:
             log.exception("quarantine-failed", extra={"id": id})
-
-    def _older_than(self, before: float) -> list[str]:
-        with os.scandir(self._folder) as entries:
-            return [
-                entry.name
-                for entry in entries
-                if is_id(entry.name) and entry.is_file(follow_symlinks=False) and _touched(entry) < before
-            ]
-
-
-def _touched(entry: os.DirEntry[str]) -> float:
-    try:
-        return entry.stat(follow_symlinks=False).st_mtime
-    except FileNotFoundError:
-        return float("inf")  # deleted since the folder was read

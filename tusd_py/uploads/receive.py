@@ -5,11 +5,11 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Sequence
 
-from tusd_py.errors import ChecksumMismatch, StorageFull
+from tusd_py.errors import ChecksumMismatch, StorageFull, UploadLocked
 from tusd_py.protocol.commands import Checksum
-from tusd_py.records.base import Records
 from tusd_py.storage.base import Body, Digest, Ending, Rewindable, Storage
 from tusd_py.upload import Upload
+from tusd_py.uploads.backing import Backing
 from tusd_py.uploads.digests import new_digest
 from tusd_py.uploads.writers import Writers
 
@@ -19,20 +19,35 @@ InMemory = Callable[[Sequence[bytes]], Body]
 
 
 class Keeper:
-    """Commits new storage handles of an upload; before its record is there, remembers the last one for it."""
+    """Commits new storage handles of an upload; before its record is there, remembers the last one for it.
 
-    __slots__ = ("_id", "_records", "handle", "recorded")
+    While the body is received, its request holds the lock. What was synced later is committed under the lock too, if
+    nobody else has it: a request in another process could have recorded more by then.
+    """
 
-    def __init__(self, records: Records, upload: Upload, *, recorded: bool) -> None:
-        self._records = records
+    __slots__ = ("_backing", "_id", "handle", "over", "recorded")
+
+    def __init__(self, backing: Backing, upload: Upload, *, recorded: bool) -> None:
+        self._backing = backing
         self._id = upload.id
         self.handle = upload.handle
         self.recorded = recorded
+        self.over = False
 
-    async def __call__(self, handle: str) -> None:
+    async def __call__(self, handle: str, /, still: Callable[[], bool] = lambda: True) -> None:
+        if self.over and self.recorded:
+            await self._keep_later(handle, still)
+            return
         self.handle = handle
         if self.recorded:
-            await self._records.keep(self._id, handle)
+            await self._backing.records.keep(self._id, handle)
+
+    async def _keep_later(self, handle: str, still: Callable[[], bool]) -> None:
+        if self._backing.locks.is_held(self._id):
+            raise UploadLocked
+        async with self._backing.undisturbed(self._id, patience=0.0):
+            if still():
+                await self._backing.records.keep(self._id, handle)
 
 
 class Receiver:
@@ -58,6 +73,7 @@ class Receiver:
                 return await self._verify_in_memory(upload, at, body, checksum, keep)
             return await self._verify_in_place(upload, at, body, checksum, keep)
         finally:
+            keep.over = True
             self._writers.end(upload.id)
 
     async def _verify_in_memory(self, upload: Upload, at: int, body: Body, checksum: Checksum, keep: Keeper) -> int:

@@ -110,7 +110,7 @@ class Uploads:
 
     async def _create_small(self, command: Create, upload: Upload, body: Body) -> tuple[Upload, int]:
         """The bytes first, then one commit for the record, finished if it is: what thousands of phones send."""
-        keeper = Keeper(self._records, upload, recorded=False)
+        keeper = Keeper(self._backing, upload, recorded=False)
         offset = await self._receive_first(command, upload, body, keeper) if _brings_bytes(command) else 0
         if body.ended_by is Ending.DROPPED:
             raise Dropped  # nobody will ever know its URL
@@ -128,7 +128,7 @@ class Uploads:
         """The record first: a crash in the middle leaves an upload that can be resumed, not an orphan."""
         await self._records.create(upload)
         self._listeners.tell(UploadCreated(upload))
-        offset = await self._receive_first(command, upload, body, Keeper(self._records, upload, recorded=True))
+        offset = await self._receive_first(command, upload, body, Keeper(self._backing, upload, recorded=True))
         if offset == upload.length:
             upload = await self.finisher.run(upload)
         return upload, offset
@@ -175,7 +175,7 @@ class Uploads:
             await _drain(body)
             return upload, at  # T34
         if _brings_bytes(command) or room.length is not None:  # else T33; a new length ends what does not count
-            keeper = Keeper(self._records, upload, recorded=True)
+            keeper = Keeper(self._backing, upload, recorded=True)
             at = await self._receiver.receive(upload, at, body, command.checksum, command.body, keeper)
         if at == upload.length:
             upload = await self.finisher.run(upload)
