@@ -76,6 +76,7 @@ class Server:
             byte_pool=self._byte_pool,
             sync_pool=self._sync_pool,
             instruments=metrics,
+            stamps=sharing.stamps,
         )
         self.records = SqliteRecords(database, around.share(RECORDS_CACHED), sharing.stamps)
         self._backing = Backing(

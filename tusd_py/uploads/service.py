@@ -193,7 +193,7 @@ class Uploads:
         """T14 of an upload that is known and at rest: what `inspect` would say, without waiting for anything; None if
         that takes a closer look."""
         upload = self._records.known(command.id)
-        if upload is None or self._locks.is_held(command.id) or (upload.state is RECEIVING and upload.kind is FINAL):
+        if upload is None or (upload.state is RECEIVING and (upload.kind is FINAL or self._locks.is_held(command.id))):
             return None
         extent = self._storage.glance(upload)
         if extent is None or (upload.state is RECEIVING and extent.offset == upload.length):
