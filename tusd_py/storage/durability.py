@@ -212,7 +212,7 @@ class BackgroundSync:
     def writing(self, id: str, start: int, synced: int, body: Body, keep: Keep) -> None:
         """A body begins to arrive."""
         known = self._watches.get(id)
-        watch = self._watches[id] = _Watch(keep, synced, start, body, start, time.monotonic())
+        watch = self._watches[id] = _Watch(keep, synced, start, body, start, _now())
         if known is not None:
             watch.synced, watch.syncing = known.synced, known.syncing
         self._start()
@@ -221,12 +221,12 @@ class BackgroundSync:
         """The body of the watch has ended at `offset`."""
         watch = self._watches.get(id)
         if watch is not None:
-            watch.body, watch.offset, watch.moved_at = None, offset, time.monotonic()
+            watch.body, watch.offset, watch.moved_at = None, offset, _now()
 
     def left(self, id: str, offset: int, synced: int, keep: Keep) -> None:
         """A body ended at `offset` and the upload is not complete: if nobody watches it yet, somebody has to."""
         if id not in self._watches:
-            self._watches[id] = _Watch(keep, synced, offset, None, offset, time.monotonic())
+            self._watches[id] = _Watch(keep, synced, offset, None, offset, _now())
             self._start()
 
     async def caught_up(self, id: str, offset: int) -> None:
@@ -265,7 +265,7 @@ class BackgroundSync:
     async def _run(self) -> None:
         while self._watches:
             await asyncio.sleep(TICK)
-            now = time.monotonic()
+            now = _now()
             for id, watch in list(self._watches.items()):
                 watch.look(now)
                 if watch.due(now) and not watch.busy:
@@ -276,7 +276,7 @@ class BackgroundSync:
                     self._watches.pop(id)
 
     async def _sync(self, id: str, watch: _Watch) -> None:
-        watch.look(time.monotonic())
+        watch.look(_now())
         floor = self._floors.of(id)
         offset = watch.offset if floor is None else min(watch.offset, floor)
         if offset <= watch.synced:
@@ -319,7 +319,7 @@ class BackgroundSync:
         watches it."""
         if watch.refused:
             self._leave(id, watch)
-        watch.refused, watch.moved_at = True, time.monotonic()
+        watch.refused, watch.moved_at = True, _now()
 
     def _leave(self, id: str, watch: _Watch) -> None:
         if self._watches.get(id) is watch:
@@ -334,3 +334,8 @@ class BackgroundSync:
             os.fsync(self._folder)
         self._instruments.synced(time.monotonic() - started)
         return written
+
+
+def _now() -> float:
+    """By the event loop's clock, as its timers are."""
+    return asyncio.get_running_loop().time()
