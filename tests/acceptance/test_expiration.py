@@ -14,6 +14,7 @@ from tests.conftest import StartServer
 
 DAYS = "Mon|Tue|Wed|Thu|Fri|Sat|Sun"
 MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
+UNSWEPT = ("--expire-after", "1s", "--sweep-interval", "1h")
 IMF_FIXDATE = rf"({DAYS}), \d{{2}} ({MONTHS}) \d{{4}} \d{{2}}:\d{{2}}:\d{{2}} GMT"
 
 
@@ -54,7 +55,7 @@ def test_the_locale_does_not_matter(start_server: StartServer, monkeypatch: pyte
 @pytest.mark.rule("T78")
 def test_finished_uploads_do_not_expire(server_with: StartServer) -> None:
     """A finished upload carries no date and outlives the period."""
-    server = server_with("--expire-after", "1s")
+    server = server_with(*UNSWEPT)
     finished = server.create(3, body=b"abc")
     other = server.new(3)
     assert "Upload-Expires" not in finished
@@ -76,7 +77,7 @@ def test_without_the_setting_nothing_expires(server_with: StartServer) -> None:
 @pytest.mark.parametrize(("options", "status"), [([], 410), (["--expired-status", "404"], 404)])
 def test_an_expired_upload_is_gone(server_with: StartServer, options: list[str], status: int) -> None:
     """Every request on it is answered with the status of the settings, and never with an offset."""
-    server = server_with("--expire-after", "1s", *options)
+    server = server_with(*UNSWEPT, *options)
     path = server.new(10, body=b"abc")
     eventually(lambda: server.head(path).status != 200, "the upload expires")
     for answer in (server.head(path), server.patch(path, 3, b"d"), server.get(path), server.delete(path)):
@@ -88,7 +89,7 @@ def test_an_expired_upload_is_gone(server_with: StartServer, options: list[str],
 @pytest.mark.rule("T82")
 def test_expiry_is_seen_with_the_first_request(server_with: StartServer) -> None:
     """No sweep has to come by: bytes for an upload that has just expired are refused."""
-    server = server_with("--expire-after", "1s", "--sweep-interval", "1h")
+    server = server_with(*UNSWEPT)
     path = server.new(10, body=b"abc")
     pass_by(1.1)
     assert server.patch(path, 3, b"d").status == 410
