@@ -116,6 +116,22 @@ def test_gone(stage: Stage, data: bytes, gone: str) -> None:
 
 
 @pytest.mark.rule("T28")
+@pytest.mark.parametrize("gone", ["close", "half-close"])
+def test_gone_before_its_turn(stage: Stage, data: bytes, gone: str) -> None:
+    """What came of a body is kept even if its client went while the request still waited for the upload."""
+    wire = stage.connect()
+    path = wire.new(len(data))
+    held = stage.locks.hold(path.rpartition("/")[2], when_wanted=None, patience=1.0)
+    stage.run(held.__aenter__())
+    wire.begin_patch(path, 0, len(data), data[:1000])
+    {"close": wire.close, "half-close": wire.stop_sending}[gone]()
+    eventually(stage.is_empty, "its connection is lost")
+    stage.run(held.__aexit__(None, None, None))
+    stage.comes_to_rest()
+    assert stage.offset(path) == 1000
+
+
+@pytest.mark.rule("T28")
 def test_gone_after_the_last_byte(stage: Stage, data: bytes) -> None:
     """A client that goes right after its last byte has uploaded all of it."""
     path = stage.new(len(data))

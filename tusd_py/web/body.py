@@ -118,12 +118,21 @@ class RequestBody(Stream):
         try:
             piece = await self._read()
         except DROPS:
-            self._end(Ending.DROPPED)
-            return b""
+            piece = self._came_before()
+            if not piece:
+                self._end(Ending.DROPPED)
+                return b""
         self._account(len(piece))
         if not piece and self._left:
             self._end(Ending.DROPPED)
         return piece
+
+    def _came_before(self) -> bytes:
+        """What aiohttp had read when the connection broke, before anybody asked for it, and now keeps to itself."""
+        unread = self._request.content._buffer  # noqa: SLF001  # there is no other way to it
+        came = b"".join(unread)
+        unread.clear()
+        return came
 
     async def _read(self) -> bytes:
         content = self._request.content
@@ -193,8 +202,7 @@ class RequestBody(Stream):
         try:
             piece = self._request.content.read_nowait()
         except DROPS:
-            self._end(Ending.DROPPED)
-            return 0
+            piece = self._came_before()
         self._account(len(piece))
         started = time.monotonic()
         written = write_at(fd, piece, at)
@@ -222,8 +230,7 @@ class RequestBody(Stream):
         try:
             takeover = self._takeover = Takeover(self._request)
         except DROPS:
-            self._end(Ending.DROPPED)
-            return 0
+            return await super().pour(fd, at)  # what came before is kept
         try:
             await self._put_buffered(takeover, fd, at)
             while self._left and self.ended_by is None:
