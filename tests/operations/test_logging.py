@@ -26,11 +26,13 @@ METHODS = ["POST", "PATCH", "HEAD", "GET", "DELETE"]
 
 def used(server: Server) -> list[str]:
     """Send it a few requests of every kind and stop it; returns the lines of its log."""
-    path = server.new(6, {"Upload-Metadata": METADATA, "X-Request-ID": "first.one"})
-    assert server.patch(path, 0, b"letter", {"X-Request-ID": "second/one"})["X-Request-ID"] == "second/one"
-    assert server.head("/files/absent", {"X-Request-ID": "with a space"})["X-Request-ID"] != "with a space"
-    server.get(path, {"Authorization": f"Bearer {SECRET}"})
-    server.delete(path)
+    wire = server.connect()  # one for all, so that one process serves them and their lines stay in order
+    path = wire.new(6, {"Upload-Metadata": METADATA, "X-Request-ID": "first.one"})
+    assert wire.patch(path, 0, b"letter", {"X-Request-ID": "second/one"})["X-Request-ID"] == "second/one"
+    assert wire.head("/files/absent", {"X-Request-ID": "with a space"})["X-Request-ID"] != "with a space"
+    wire.get(path, {"Authorization": f"Bearer {SECRET}"})
+    wire.delete(path)
+    eventually(lambda: "DELETE" in server.log, "these lines are written")
     with socket.create_connection((server.host, server.port)) as raw:
         raw.sendall(f"GET {STRANGE}?key=value HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n".encode("latin-1"))
         while raw.recv(4096):
@@ -65,8 +67,8 @@ def test_text(start_server: StartServer, config: str) -> None:
     requests = [line for line in lines if " request " in line]
     assert [re.findall(r"method=(\S+)", line)[0] for line in requests][:5] == METHODS
     assert " status=201 " in requests[0]
-    assert requests[0].endswith(" request_id=first.one")
-    assert requests[1].endswith(" request_id=second/one")
+    assert " request_id=first.one" in requests[0]
+    assert " request_id=second/one" in requests[1]
     assert " received=6 " in requests[1]
     assert is_discreet(server.log)
 

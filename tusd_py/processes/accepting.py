@@ -7,7 +7,7 @@ import errno
 import itertools
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from tusd_py.doors import Door, Doors
@@ -33,15 +33,13 @@ class Host(Protocol):
 
 
 class Accepting:
-    """Between the doors and the links. `turned_away` is called for each connection beyond the limits."""
+    """Between the doors and the links. `turned_away` is how many came beyond the limits, until somebody resets it."""
 
-    def __init__(
-        self, doors: Doors, hosts: Sequence[Host], guests: Guests, turned_away: Callable[[], None], *, tls: bool
-    ) -> None:
+    def __init__(self, doors: Doors, hosts: Sequence[Host], guests: Guests, *, tls: bool) -> None:
         self._doors = doors
         self._hosts = hosts
         self._guests = guests
-        self._turned_away = turned_away
+        self.turned_away = 0
         self._tls = tls
         self._numbers = itertools.count(1)
         self._next = 0
@@ -98,7 +96,7 @@ class Accepting:
 
     def _turn_away(self, connection: socket.socket) -> None:
         """Answer before anything is read, and hang up; under TLS there is nobody to answer."""
-        self._turned_away()
+        self.turned_away += 1
         with connection:
             connection.setblocking(False)
             try:

@@ -22,7 +22,7 @@ class Leadership:
         self.held = False
 
     async def win(self) -> None:
-        """Return once this process leads, which it then does until it ends."""
+        """Return once this process leads, which it then does until `close`, or its end."""
         while not self._try():  # noqa: ASYNC110  # the kernel tells nobody that a lock is free
             await asyncio.sleep(LOOK_AGAIN_AFTER)
 

@@ -61,11 +61,17 @@ class Bereaved(NamedTuple):
     """Parent: a sibling has died, perhaps in the middle of something."""
 
 
+class TurnedAway(NamedTuple):
+    """Parent: so many connections beyond the limits, for the metrics."""
+
+    connections: int
+
+
 class Stop(NamedTuple):
     """Parent: end bodies, keep what came, answer, and exit."""
 
 
-Message = Begin | Ready | Failed | Change | Ping | Pong | Closed | Bereaved | Stop
+Message = Begin | Ready | Failed | Change | Ping | Pong | Closed | Bereaved | TurnedAway | Stop
 
 
 class Channel:
@@ -112,6 +118,9 @@ def first(end: socket.socket) -> Message | None:
         packed = bytearray()
         (length,) = LENGTH.unpack(head)
         while len(packed) < length:
-            packed += file.read(length - len(packed)) or b""
+            piece = file.read(length - len(packed))
+            if not piece:
+                return None
+            packed += piece
     message: Message = pickle.loads(packed)  # noqa: S301  # from our own process
     return message

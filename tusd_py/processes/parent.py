@@ -21,7 +21,7 @@ from tusd_py.errors import StartError
 from tusd_py.process import notify, raise_open_file_limit, usable_cores
 from tusd_py.processes.accepting import Accepting
 from tusd_py.processes.guests import Guests
-from tusd_py.processes.messages import Begin
+from tusd_py.processes.messages import Begin, Bereaved, TurnedAway
 from tusd_py.processes.workers import PING_EVERY, Hopeless, Orders, Worker
 from tusd_py.settings import Settings, reloaded
 from tusd_py.stamps import Stamps
@@ -68,16 +68,16 @@ class Parent:
         self._doors = doors
         self._read_again = read_again
         self._started = time.time()
+        self._count = settings.processes or usable_cores()
         self._stamps = Stamps(data.processes / "stamps")
         self._gate = Watch(data.processes)
-        self._count = settings.processes or usable_cores()
         Sheet.create(data.processes / "counters", self._count + 1)
-        self._sheet = Sheet.open(data.processes / "counters", self._count)  # the last row is the parent's
+        self._sheet = Sheet.open(data.processes / "counters", self._count)  # the last row is ours
         orders = Orders(self._begin, data.lock, self._closed, self._died)
         self._workers = [Worker(number, orders) for number in range(self._count)]
         self._guests = Guests(settings.max_connections, settings.max_connections_per_client)
         tls = settings.tls_certificate is not None
-        self._accepting = Accepting(doors, self._workers, self._guests, lambda: None, tls=tls)
+        self._accepting = Accepting(doors, self._workers, self._guests, tls=tls)
         self._signals = Signals(self._end_at_once)
 
     async def serve(self) -> int:
@@ -134,6 +134,14 @@ class Parent:
             for worker in self._workers:
                 worker.ping()
             self._clear_gate()
+            self._tell_turned_away()
+
+    def _tell_turned_away(self) -> None:
+        """Any worker may count them: the metrics are one sum."""
+        serving = [worker for worker in self._workers if worker.attentive]
+        if serving and self._accepting.turned_away:
+            serving[0].tell(TurnedAway(self._accepting.turned_away))
+            self._accepting.turned_away = 0
 
     def _clear_gate(self) -> None:
         """One that stands in the database's gate keeps all others out, and might never go."""
@@ -161,7 +169,7 @@ class Parent:
         self._sheet.vacate(number)
         self._accepting.rehouse(number)
         for worker in self._workers:
-            worker.bereaved()
+            worker.tell(Bereaved())
 
     # Settings
 

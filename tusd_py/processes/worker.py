@@ -20,12 +20,25 @@ from tusd_py import logs
 from tusd_py.app import Server, settle_down
 from tusd_py.datafolder import DataFolder
 from tusd_py.doors import Door
-from tusd_py.errors import StartError
+from tusd_py.errors import Busy, StartError
 from tusd_py.front import Factory
 from tusd_py.process import loop_factory
 from tusd_py.processes.leader import Leadership
 from tusd_py.processes.links import Passed, take
-from tusd_py.processes.messages import Begin, Bereaved, Change, Channel, Closed, Failed, Ping, Pong, Ready, Stop, first
+from tusd_py.processes.messages import (
+    Begin,
+    Bereaved,
+    Change,
+    Channel,
+    Closed,
+    Failed,
+    Ping,
+    Pong,
+    Ready,
+    Stop,
+    TurnedAway,
+    first,
+)
 from tusd_py.processes.workers import SIGNALS
 from tusd_py.surroundings import Surroundings
 from tusd_py.web.edge import Connection, EdgeServer
@@ -69,6 +82,8 @@ async def _serve(end: socket.socket, link: socket.socket, begin: Begin, around: 
     worker.serve(server)
     settle_down()
     within = await hearing
+    if within is not None:
+        log.error("parent-gone")
     worker.close()
     server.begin(worker.watch_parent(), "parent")
     return await server.stop(within)
@@ -94,7 +109,6 @@ class Worker:
 
     def close(self) -> None:
         self._loop.remove_reader(self._link)
-        self._leadership.close()
 
     async def hear(self) -> float | None:
         """Until it is time to stop: within so many seconds, or those that the settings say."""
@@ -112,9 +126,11 @@ class Worker:
                         self._channel.tell(Ready())
                 case Bereaved() if self._server is not None and self._leadership.held:
                     self._server.begin(self._server.resume(), "resume")
+                case TurnedAway(connections) if self._server is not None:
+                    for _ in range(connections):
+                        self._server.metrics.refused(Busy.status, Busy.code)
                 case Stop():
                     return None
-        log.error("parent-gone")
         return ORPHAN_ENDS_WITHIN
 
     async def watch_parent(self) -> None:

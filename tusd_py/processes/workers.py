@@ -18,7 +18,6 @@ from tusd_py.errors import StartError
 from tusd_py.processes.links import Link
 from tusd_py.processes.messages import (
     Begin,
-    Bereaved,
     Change,
     Channel,
     Closed,
@@ -121,9 +120,10 @@ class Worker:
         self._channel.tell(Change(settings))
         return await self._answer
 
-    def bereaved(self) -> None:
+    def tell(self, message: Message) -> None:
+        """If it serves; a worker that does not has no use for it."""
         if self.ready.is_set() and self._channel is not None:
-            self._channel.tell(Bereaved())
+            self._channel.tell(message)
 
     def stop(self) -> None:
         """It ends by itself, and is not replaced."""
