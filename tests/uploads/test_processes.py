@@ -10,12 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.uploads.world import LIMITS, PATIENCE, UNFINISHED, Clock, DiskWorld, digest_of, end
+from tests.uploads.world import (
+    LIMITS,
+    PATIENCE,
+    UNFINISHED,
+    Clock,
+    DiskWorld,
+    TroubledStorage,
+    World,
+    digest_of,
+    end,
+)
 from tusd_py.database import Database
 from tusd_py.errors import (
     ChecksumMismatch,
     MismatchedOffset,
     Unavailable,
+    UploadFailed,
     UploadInterrupted,
     UploadLocked,
     UploadNotFound,
@@ -25,11 +36,13 @@ from tusd_py.hooks.events import UploadFinished, UploadTerminated
 from tusd_py.instruments import Silent
 from tusd_py.locks.host import HostLocks
 from tusd_py.protocol.limits import Limits
+from tusd_py.records.base import Records
+from tusd_py.records.memory import MemoryRecords
 from tusd_py.records.sqlite import SqliteRecords
 from tusd_py.stamps import Stamps
-from tusd_py.storage.base import Ending
+from tusd_py.storage.base import Ending, Extent
 from tusd_py.threads import Pool
-from tusd_py.upload import State
+from tusd_py.upload import State, Upload
 from tusd_py.uploads.receive import VERIFY_IN_MEMORY, Keeper
 from tusd_py.uploads.writers import SILENT
 
@@ -209,6 +222,32 @@ async def test_waiting_for_a_finish(here: Process, there: Process) -> None:
         await here.uploads.finisher.run(upload)
     assert (await asking).upload.state is State.FINISHED
     assert there.told(UploadFinished) == []
+
+
+class TerminatedMeanwhile(TroubledStorage):
+    """Whoever looks for the file finds that another process has just terminated the upload."""
+
+    def __init__(self, clock: Clock, records: Records) -> None:
+        super().__init__(clock)
+        self.records = records
+
+    async def extent(self, upload: Upload) -> Extent:
+        await self.records.remove(upload.id)
+        raise UploadFailed
+
+    def glance(self, upload: Upload) -> Extent | None:
+        return None
+
+
+@pytest.mark.rule("T98")
+async def test_terminated_meanwhile(clock: Clock) -> None:
+    """An upload that another process terminates between a look at its record and one at its file is gone, not lost."""
+    records, pool = MemoryRecords(), Pool("bytes", 1)
+    world = World(TerminatedMeanwhile(clock, records), records, pool, clock, LIMITS)
+    id = await world.create(11)
+    with pytest.raises(UploadNotFound):
+        await world.offset(id)
+    pool.close()
 
 
 @pytest.mark.rule("T107")

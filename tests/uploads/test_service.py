@@ -309,6 +309,21 @@ async def test_inspect_ends_a_silent_writer(world: World) -> None:
     assert len(world.uploads.writers) == 0
 
 
+async def test_inspect_beside_a_creation(world: World) -> None:
+    """A creation whose bytes still come is left alone by HEAD, however silent it is: nobody else can go on with it."""
+    body = world.body(b"hello", asyncio.Event(), announced=SMALL_BODY + 1)
+    body.silent_since = 0.0
+    command = Create(SMALL_BODY + 1, None, partial=False, concat=None, checksum=None, body=SMALL_BODY + 1)
+    creating = asyncio.create_task(world.uploads.create(command, body))
+    await body.waits.wait()
+    (id,) = [upload.id async for upload in world.records.scan(State.RECEIVING)]
+    assert await world.offset(id) == 5
+    assert not creating.done()
+    body.let_go(Ending.STOPPING)
+    with pytest.raises(ServerStopping):
+        await creating
+
+
 @pytest.mark.rule("T99")
 async def test_terminate_ends_a_writer(world: World) -> None:
     """A termination ends the writer first, and nothing is left."""

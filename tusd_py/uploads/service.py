@@ -269,11 +269,17 @@ class Uploads:
         record = await self._records.load(command.id)
         now, extent, touched = self._clock(), _UNKNOWN, 0.0
         if record is not None and record.state in _ALIVE:
-            if record.kind is FINAL and record.state is RECEIVING:
-                extent = (await self.finisher.so_far(record))[1]
-            else:
-                extent = await self._storage.extent(record)
-            touched = now if extent.offset == record.length else extent.touched  # expiry never touches a finish (law 4)
+            try:
+                if record.kind is FINAL and record.state is RECEIVING:
+                    extent = (await self.finisher.so_far(record))[1]
+                else:
+                    extent = await self._storage.extent(record)
+            except UploadFailed:
+                record = await self._records.load(command.id)
+                if record is not None:
+                    raise  # else another process has just terminated it
+            else:  # expiry never touches a finish (law 4)
+                touched = now if extent.offset == record.length else extent.touched
         return rules.screen(command, record, touched, now, self.limits), extent
 
     def _progress(self, upload: Upload, extent: Extent) -> Progress:
