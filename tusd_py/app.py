@@ -88,6 +88,7 @@ class Server:
             patience=settings.finish_wait,
         )
         self.uploads = self._make_service()
+        self.sweeper = self._make_sweep()
         self._request_log = logs.RequestLog(
             sys.stderr, settings.log_format, on=logs_requests(settings), process=around.name
         )
@@ -128,7 +129,7 @@ class Server:
 
     async def sweep(self) -> None:
         """Clean up for ever. Background work: by one process at a time."""
-        await self._make_sweep().run(lambda: self.settings.sweep_interval)
+        await self.sweeper.run(lambda: self.settings.sweep_interval)
 
     def begin(self, work: Coroutine[None, None, None], name: str) -> None:
         """Do it beside serving, until it ends or the server stops."""
@@ -252,6 +253,7 @@ class Server:
             readiness=Readiness(self.records, self.storage),
             uploads=self.uploads,
             records=self.records,
+            sweep=self.sweeper,
             tokens=lambda: self.settings.api_tokens,
             trusted=door is Door.CONTROL,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -199,14 +200,64 @@ async def test_last_page(records: Records) -> None:
 
 
 async def test_filtered_pages(records: Records) -> None:
-    """A page holds only the state and the kind that were asked for."""
+    """A page holds only the state that was asked for, and what is wanted besides."""
     part = upload(kind=Kind.PARTIAL, state=State.FINISHED, ended=1.0)
     whole = final(part)
     for known in (part, whole, upload()):
         await records.create(known)
-    assert (await records.page(Query(kind=Kind.PARTIAL))).uploads == (part,)
-    assert (await records.page(Query(state=State.RECEIVING, kind=Kind.FINAL))).uploads == (whole,)
-    assert (await records.page(Query(state=State.FINISHED, kind=Kind.FINAL))).uploads == ()
+    assert (await records.page(Query(state=State.FINISHED))).uploads == (part,)
+    assert (await records.page(Query(wanted=_is_final))).uploads == (whole,)
+    assert (await records.page(Query(state=State.RECEIVING, wanted=_is_final))).uploads == (whole,)
+    assert (await records.page(Query(state=State.FINISHED, wanted=_is_final))).uploads == ()
+
+
+def _is_final(upload: Upload) -> bool:
+    return upload.kind is Kind.FINAL
+
+
+async def test_pages_of_a_time(records: Records) -> None:
+    """From `since` on and before `before`, over pages too; a cursor from elsewhere does not lead out of it."""
+    made = [upload(created=float(number // 2)) for number in range(20)]
+    for known in made:
+        await records.create(known)
+    first = await records.page(Query(limit=3, since=4.0, before=7.0))
+    rest = await records.page(Query(limit=9, since=4.0, before=7.0, after=first.next))
+    assert [known.created for known in first.uploads + rest.uploads] == [6.0, 6.0, 5.0, 5.0, 4.0, 4.0]
+    assert rest.next is None
+    above = (await records.page(Query(limit=1))).next
+    assert await records.page(Query(limit=3, since=4.0, before=7.0, after=above)) == first
+
+
+async def test_rare_uploads_are_found_step_by_step(records: Records) -> None:
+    """A page looks at no more than it may; it is short then, and the next one goes on where it stopped."""
+    made = [upload(created=float(number), owner="ada" if number % 40 == 0 else "") for number in range(200)]
+    for known in made:
+        await records.create(known)
+    seen, looked, page = [], 0, await records.page(asked := Query(wanted=lambda one: one.owner == "ada", look_at=30))
+    while page.next is not None:
+        seen, looked = [*seen, *page.uploads], looked + 1
+        page = await records.page(replace(asked, after=page.next))
+    assert [known.created for known in [*seen, *page.uploads]] == [160.0, 120.0, 80.0, 40.0, 0.0]
+    assert looked >= 200 // 30
+
+
+async def test_a_full_page_of_wanted_ones_goes_on_after_its_last(records: Records) -> None:
+    """What was looked at behind the last one of a page is on the next page."""
+    made = [upload(created=float(number)) for number in range(10)]
+    for known in made:
+        await records.create(known)
+    first = await records.page(Query(limit=4, wanted=lambda one: one.created % 2 == 0))
+    rest = await records.page(Query(limit=4, wanted=lambda one: one.created % 2 == 0, after=first.next))
+    assert [known.created for known in (*first.uploads, *rest.uploads)] == [8.0, 6.0, 4.0, 2.0, 0.0]
+    assert rest.next is None
+
+
+async def test_nothing_is_spared_unless_a_restore_said_so(records: Records) -> None:
+    """Neither an upload that is known nor one that is not."""
+    known = upload()
+    await records.create(known)
+    assert not await records.spares(known.id)
+    assert not await records.spares(new_id())
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ from tusd_py.errors import (
 from tusd_py.hooks.events import UploadFinished
 from tusd_py.storage.base import Ending
 from tusd_py.upload import Kind, State
+from tusd_py.uploads.swept import Swept
 
 T = TypeVar("T")
 DATA = st.binary(max_size=40)
@@ -241,7 +242,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        assert self.act(self.world.sweep.round()) is None
+        assert isinstance(self.act(self.world.sweep.round()), Swept)
         for known in self.known:  # oldest first, as the sweep does
             if known.is_over(self.now):
                 known.state = State.EXPIRED

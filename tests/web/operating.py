@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,11 +24,13 @@ from tusd_py.storage.local import Durability, LocalStorage
 from tusd_py.threads import Pool
 from tusd_py.upload import Upload
 from tusd_py.uploads.backing import Backing
+from tusd_py.uploads.expiry import Retention, Sweep
 from tusd_py.uploads.service import Progress, Uploads
 from tusd_py.web import ops
 
 Client = TestClient[Request, Application]
 
+KEEPING = Retention(finished=3600.0)
 LIMITS = Limits(("creation", "termination", "expiration"), expire_after=3600.0)
 
 
@@ -42,6 +45,7 @@ class Office:
     locks: MemoryLocks
     pool: Pool
     uploads: Uploads
+    sweep: Sweep
     tokens: list[str] = field(default_factory=list)
     checks: dict[str, str] = field(default_factory=lambda: {"database": "ok", "folder": "ok"})
 
@@ -54,6 +58,7 @@ class Office:
             readiness=self.readiness,
             uploads=self.uploads,
             records=self.records,
+            sweep=self.sweep,
             tokens=lambda: self.tokens,
             trusted=trusted,
             patience=patience,
@@ -80,10 +85,10 @@ async def opened(folder: Path) -> AsyncIterator[Office]:
     database = await Database.open(folder / "tusd.db", metrics)
     storage = LocalStorage(folder, durability=Durability.FINISH, byte_pool=pool, sync_pool=syncs, instruments=metrics)
     records, locks = SqliteRecords(database), MemoryLocks()
-    uploads = Uploads(
-        Backing(storage, records, locks, Listeners(metrics, metrics.hear), metrics),
-        LIMITS,
-        in_memory=partial(Chunks, pool=pool, guard=storage.guard),
+    backing = Backing(storage, records, locks, Listeners(metrics, metrics.hear), metrics)
+    uploads = Uploads(backing, LIMITS, in_memory=partial(Chunks, pool=pool, guard=storage.guard))
+    sweep = Sweep(
+        backing, uploads.finisher, limits=lambda: uploads.limits, retention=lambda: KEEPING, started=time.time()
     )
     metrics.observe(open_connections=lambda: 3, receiving=lambda: len(uploads.writers), free_bytes=storage.free)
     async with AsyncExitStack() as closing:
@@ -92,7 +97,7 @@ async def opened(folder: Path) -> AsyncIterator[Office]:
         closing.callback(syncs.close)
         closing.push_async_callback(storage.close)
         closing.push_async_callback(uploads.finisher.close)
-        yield Office(metrics, database, records, storage, locks, pool, uploads)
+        yield Office(metrics, database, records, storage, locks, pool, uploads, sweep)
 
 
 @asynccontextmanager

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tests.web.operating import Client, Office, opened, problem_of, served
-from tusd_py.upload import Kind, State, Upload, new_id
+from tusd_py.upload import Kind, State, new_id
 from tusd_py.web.api.problem import Problem
-from tusd_py.web.api.uploads import UploadDetails, UploadPage
+from tusd_py.web.api.uploads import UploadDetails
 
 LIST = "/api/v1/uploads"
 TOKEN = "c0rrect-h0rse-battery"
@@ -60,6 +60,7 @@ PATHS = [
     ("GET", f"{LIST}/{UNKNOWN}"),
     ("DELETE", f"{LIST}/{UNKNOWN}"),
     ("GET", "/api/v1/openapi.json"),
+    ("POST", "/api/v1/sweep"),
 ]
 PATHS += [("GET", "/api/v1/nothing"), ("PUT", LIST), ("GET", "/%61pi/v1/uploads"), ("GET", "/api/v1//uploads")]
 
@@ -217,70 +218,6 @@ async def test_terminate_stops_a_writer_first(office: Office, client: Client) ->
         assert await office.records.load(upload.id) is not None
     async with await deletion as response:
         assert response.status == 204
-
-
-# List
-
-
-def made(number: int, **changes: Any) -> Upload:
-    return Upload(new_id(), 10, 1_700_000_000.0 + number // 3).evolve(**changes)  # three share a moment
-
-
-async def test_pages_hold_still_while_uploads_come(office: Office, client: Client) -> None:
-    """250 uploads in pages of 40, others created between the pages: each of the 250 once, newest first."""
-    uploads = [made(number) for number in range(250)]
-    for upload in uploads:
-        await office.record(upload)
-    seen: list[str] = []
-    parameters = {"limit": "40"}
-    while True:
-        page = UploadPage.model_validate(await fetched(client, LIST, **parameters))
-        seen += [upload.id for upload in page.uploads]
-        if page.next is None:
-            break
-        assert len(page.uploads) == 40
-        parameters["after"] = page.next
-        await office.record(made(1000 + len(seen)))
-    expected = sorted(uploads, key=lambda upload: (upload.created, upload.id), reverse=True)
-    assert seen == [upload.id for upload in expected]
-
-
-async def test_lists_are_filtered_by_state_and_kind(office: Office, client: Client) -> None:
-    """Each filter alone and both together, over pages too."""
-    kinds = [Kind.REGULAR, Kind.PARTIAL]
-    states = [State.RECEIVING, State.FINISHED, State.EXPIRED]
-    for number in range(24):
-        await office.record(made(number, kind=kinds[number % 2], state=states[number % 3]))
-    for kind in [*kinds, Kind.FINAL]:
-        assert len((await fetched(client, LIST, kind=kind))["uploads"]) == (0 if kind is Kind.FINAL else 12)
-    assert len((await fetched(client, LIST, state="expired"))["uploads"]) == 8
-    page = await fetched(client, LIST, state="finished", kind="partial", limit="3")
-    rest = await fetched(client, LIST, state="finished", kind="partial", limit="3", after=page["next"])
-    assert (len(page["uploads"]), len(rest["uploads"]), rest["next"]) == (3, 1, None)
-    assert {(one["state"], one["kind"]) for one in page["uploads"] + rest["uploads"]} == {("finished", "partial")}
-
-
-BAD_QUERIES = [
-    *(
-        ("limit=0", "limit"),
-        ("limit=1001", "limit"),
-        ("limit=-1", "limit"),
-        ("limit=ten", "limit"),
-        ("limit=", "limit"),
-    ),
-    *(("limit=1_0", "limit"), ("limit=1.0", "limit"), ("limit=" + "9" * 5000, "limit"), ("limit=1&limit=2", "limit")),
-    *(("state=lost", "receiving"), ("kind=", "partial"), ("after=nonsense", "cursor"), ("after=", "cursor")),
-    *(("page=2", "limit, after, state, kind"), ("Limit=5", "limit, after, state, kind")),
-]
-
-
-@pytest.mark.parametrize(("query", "named"), BAD_QUERIES, ids=lambda part: part[:20])
-async def test_wrong_parameters_are_refused(office: Office, client: Client, query: str, named: str) -> None:
-    """400 that says what is allowed; nothing is guessed, ignored or quoted."""
-    told = await problem_of(client, "GET", f"{LIST}?{query}")
-    assert (told["status"], told["code"]) == (400, "ERR_INVALID_PARAMETER")
-    assert named in str(told["detail"])
-    assert len(str(told["detail"])) < 200
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

@@ -8,27 +8,33 @@ on the way is told when that has ended: it may have been committed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from tusd_py.database import Statement
-from tusd_py.upload import Kind, State, Upload
+from tusd_py.upload import State, Upload
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a listing asks for; `after` is the cursor of the page before."""
+    """What a listing asks for; `after` is the cursor of the page before. `since` and `before` bound when an upload was
+    created, in seconds since the epoch: from `since` on, and before `before`. State and time have an index; whatever
+    else is `wanted` is asked of one upload after the other, and of `look_at` of them at most for one page."""
 
     limit: int = 100
     after: str | None = None
     state: State | None = None
-    kind: Kind | None = None
+    since: float | None = None
+    before: float | None = None
+    wanted: Callable[[Upload], bool] | None = None
+    look_at: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Newest first; `next` is the cursor of the following page, None on the last."""
+    """Newest first; `next` is the cursor of the following page, None on the last. Any other page of what is `wanted`
+    may be short, or empty."""
 
     uploads: tuple[Upload, ...]
     next: str | None
@@ -76,6 +82,9 @@ class Records(Protocol):
 
     async def page(self, query: Query) -> Page:
         """A page of a listing. A cursor that is not ours: errors.InvalidParameter."""
+
+    async def spares(self, id: str) -> bool:
+        """Whether a restore found bytes under this id that no record names: they are not for the sweep."""
 
     async def count(self, state: State) -> int:
         """How many uploads are in `state`."""

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Sequence
 from tusd_py.database import Statement
 from tusd_py.errors import Unavailable, UploadNotFound
 from tusd_py.records.base import Page, Query
-from tusd_py.records.cursor import place_of, understood, written
+from tusd_py.records.cursor import Place, place_of
+from tusd_py.records.listing import page_of
 from tusd_py.upload import Kind, State, Upload
 
 ALIVE = (State.RECEIVING, State.FINISHED)
@@ -76,11 +77,16 @@ class MemoryRecords:
             yield upload
 
     async def page(self, query: Query) -> Page:
-        found = sorted(
-            (upload for upload in self._uploads.values() if _matches(upload, query)), key=place_of, reverse=True
-        )
-        uploads = tuple(found[: query.limit])
-        return Page(uploads, written(place_of(uploads[-1])) if len(found) > query.limit else None)
+        async def below(place: Place, count: int) -> Sequence[Upload]:
+            found = [
+                upload for upload in self._uploads.values() if place_of(upload) < place and _is_meant(upload, query)
+            ]
+            return sorted(found, key=place_of, reverse=True)[:count]
+
+        return await page_of(query, below)
+
+    async def spares(self, id: str) -> bool:
+        return False
 
     async def count(self, state: State) -> int:
         return len(self._in(state))
@@ -93,9 +99,5 @@ class MemoryRecords:
         return sorted((upload for upload in self._uploads.values() if upload.state is state), key=place_of)
 
 
-def _matches(upload: Upload, query: Query) -> bool:
-    return (
-        query.state in (None, upload.state)
-        and query.kind in (None, upload.kind)
-        and (query.after is None or place_of(upload) < understood(query.after))
-    )
+def _is_meant(upload: Upload, query: Query) -> bool:
+    return query.state in (None, upload.state) and (query.since is None or upload.created >= query.since)

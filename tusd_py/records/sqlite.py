@@ -16,7 +16,8 @@ from tusd_py.database import Conflict, Database, Result, Statement
 from tusd_py.errors import UploadNotFound
 from tusd_py.records.base import Page, Query
 from tusd_py.records.cache import Alone, Cache, Stamped
-from tusd_py.records.cursor import Place, place_of, understood, written
+from tusd_py.records.cursor import Place, place_of
+from tusd_py.records.listing import page_of
 from tusd_py.stamps import Stamps
 from tusd_py.upload import FINAL, Kind, State, Upload
 
@@ -43,10 +44,10 @@ WAITING_FOR = f"""SELECT {COLUMNS} FROM uploads WHERE +state = 'receiving' AND i
     (SELECT final_id FROM parts WHERE partial_id = ?) ORDER BY created, id"""
 SCAN = f"""SELECT {COLUMNS} FROM uploads WHERE state = ? AND (created, id) > (?, ?)
     ORDER BY created, id LIMIT {SCAN_PAGE}"""
+SPARES = "SELECT 1 FROM spared WHERE id = ?"
 COUNT = "SELECT count(*) FROM uploads WHERE state = ?"
 
 BEGINNING = Place(float("-inf"), "")
-END_OF_TIME = Place(float("inf"), "")
 
 
 class SqliteRecords:
@@ -113,9 +114,13 @@ class SqliteRecords:
             last = place_of(upload)
 
     async def page(self, query: Query) -> Page:
-        rows = await self._database.read(_listing(query))
-        uploads = tuple(_upload(row) for row in rows[: query.limit])
-        return Page(uploads, written(place_of(uploads[-1])) if len(rows) > query.limit else None)
+        async def below(place: Place, count: int) -> Sequence[Upload]:
+            return [_upload(row) for row in await self._database.read(_listing(query, place, count))]
+
+        return await page_of(query, below)
+
+    async def spares(self, id: str) -> bool:
+        return bool(await self._database.read(Statement(SPARES, (id,))))
 
     async def count(self, state: State) -> int:
         rows = await self._database.read(Statement(COUNT, (state,)))
@@ -162,15 +167,14 @@ def _insertion(upload: Upload) -> list[Statement]:
     return [Statement(INSERT, row, joins=True), *parts]
 
 
-def _listing(query: Query) -> Statement:
+def _listing(query: Query, place: Place, count: int) -> Statement:
     """A union of the states, newest first: SQLite merges them along the one index and sorts nothing."""
-    before = END_OF_TIME if query.after is None else understood(query.after)
-    wanted, extra = ("AND kind = ?", (query.kind,)) if query.kind else ("", ())
-    one = f"SELECT {COLUMNS} FROM uploads WHERE state = ? AND (created, id) < (?, ?) {wanted}"
+    since = float("-inf") if query.since is None else query.since
+    one = f"SELECT {COLUMNS} FROM uploads WHERE state = ? AND (created, id) < (?, ?) AND created >= ?"
     states = [query.state] if query.state else list(State)
-    values: tuple[object, ...] = tuple(value for state in states for value in (state, *before, *extra))
+    values: tuple[object, ...] = tuple(value for state in states for value in (state, *place, since))
     union = " UNION ALL ".join([one] * len(states))
-    return Statement(f"{union} ORDER BY created DESC, id DESC LIMIT ?", (*values, query.limit + 1))
+    return Statement(f"{union} ORDER BY created DESC, id DESC LIMIT ?", (*values, count))
 
 
 def _recipe(partials: Sequence[str], owner: str) -> bytes:

@@ -15,6 +15,7 @@ from tusd_py.storage.base import Extent
 from tusd_py.upload import Kind, State, Upload
 from tusd_py.uploads.backing import Backing
 from tusd_py.uploads.finish import Finisher
+from tusd_py.uploads.swept import Swept
 
 log = logging.getLogger("tusd_py.uploads")
 
@@ -68,13 +69,16 @@ class Sweep:
                 log.exception("sweep-failed")
             await asyncio.sleep(interval())
 
-    async def round(self) -> None:
-        """Once through all that may have to go."""
-        await self._expire()
-        await self._remove_orphans()
-        await self._retire()
+    async def round(self, *, dry: bool = False) -> Swept:
+        """Once through all that may have to go; returns what went, or, if `dry`, what would go. Several rounds at once,
+        here or in other processes, do no harm."""
+        swept = Swept(dry)
+        await self._expire(swept)
+        await self._remove_orphans(swept)
+        await self._retire(swept)
+        return swept
 
-    async def _expire(self) -> None:
+    async def _expire(self, swept: Swept) -> None:
         if self._limits().expire_after is None:
             return
         seen = 0
@@ -82,31 +86,35 @@ class Sweep:
             if is_stale(
                 upload, upload.created, False, self._backing.clock(), self._limits()
             ):  # cheap: before its file is asked
-                await self._try_to_expire(upload)
+                await self._try_to_expire(upload, swept)
             seen += 1
             if seen % BREATH == 0:
                 await asyncio.sleep(0)
 
-    async def _try_to_expire(self, upload: Upload) -> None:
+    async def _try_to_expire(self, upload: Upload, swept: Swept) -> None:
         """One that cannot be removed does not keep the others; the next round tries again."""
         try:
-            await self._expire_one(upload)
+            if self._backing.locks.is_held(upload.id) or not await self._is_stale(upload):
+                return
+            if swept.dry or await self._expire_one(upload):
+                swept.expired.add(upload.id)
         except TusError as error:
+            swept.failed.add(upload.id)
             log.warning("expire-failed", extra={"id": upload.id, "error": error.code})
 
-    async def _expire_one(self, upload: Upload) -> None:
-        if self._backing.locks.is_held(upload.id) or not await self._is_stale(upload):
-            return
+    async def _expire_one(self, upload: Upload) -> bool:
+        """Whether it was still stale once nobody else could work on it."""
         async with self._backing.undisturbed(upload.id, BRIEFLY):
             now_known = await self._records.load(upload.id)
             if now_known is None or now_known.state is not State.RECEIVING or not await self._is_stale(now_known):
-                return
+                return False
             await self._records.end(upload.id, State.EXPIRED, self._backing.clock())
             log.info("upload-expired", extra={"id": upload.id})
             self._backing.listeners.tell(UploadExpired(upload))
             await self._storage.delete(upload)
         if upload.kind is Kind.PARTIAL:
             await self._finisher.orphan_finals(upload.id)
+        return True
 
     async def _is_stale(self, upload: Upload) -> bool:
         try:
@@ -122,35 +130,48 @@ class Sweep:
             else await self._storage.extent(upload)
         )
 
-    async def _remove_orphans(self) -> None:
-        """Once is enough: only a life before this one can have left bytes behind that are older than the start."""
-        if self._looked_for_orphans:
+    async def _remove_orphans(self, swept: Swept) -> None:
+        """Once is enough: only a life before this one can have left bytes behind that are older than the start. What a
+        restore has found is not for us: its records may be in another backup."""
+        if self._looked_for_orphans and not swept.dry:
             return
         async for id in self._storage.strays(self._started):
-            if await self._records.load(id) is None and not self._backing.locks.is_held(id):
+            if await self._records.load(id) is not None or self._backing.locks.is_held(id):
+                continue
+            if await self._records.spares(id):
+                swept.spared.add(id)
+                continue
+            if not swept.dry:
                 log.info("orphan-removed", extra={"id": id})
                 await self._storage.delete(Upload(id, None, self._started))
-        self._looked_for_orphans = True
+            swept.left_over.add(id)
+        self._looked_for_orphans = self._looked_for_orphans or not swept.dry
 
-    async def _retire(self) -> None:
+    async def _retire(self, swept: Swept) -> None:
         retention, now = self._retention(), self._backing.clock()
         for tombstone in (State.EXPIRED, State.FAILED):
-            await self._forget(tombstone, now - retention.tombstones)
+            await self._forget(tombstone, now - retention.tombstones, swept)
         if retention.finished is not None:
-            await self._forget(State.FINISHED, now - retention.finished)
+            await self._forget(State.FINISHED, now - retention.finished, swept)
 
-    async def _forget(self, state: State, before: float) -> None:
+    async def _forget(self, state: State, before: float, swept: Swept) -> None:
         async for upload in self._records.scan(state):
-            if upload.ended is not None and upload.ended < before:
-                await self._forget_one(upload)
+            if upload.ended is None or upload.ended >= before:
+                continue
+            if swept.dry or await self._forget_one(upload):
+                (swept.retired if state is State.FINISHED else swept.forgotten).add(upload.id)
+            else:
+                swept.failed.add(upload.id)
 
-    async def _forget_one(self, upload: Upload) -> None:
+    async def _forget_one(self, upload: Upload) -> bool:
+        """Whether it could be removed."""
         try:
             async with self._backing.undisturbed(upload.id, BRIEFLY):
                 await self._records.remove(upload.id)
                 await self._storage.delete(upload)
         except TusError as error:
             log.warning("retire-failed", extra={"id": upload.id, "error": error.code})
-            return
+            return False
         if upload.state is State.FINISHED:
             self._backing.listeners.tell(UploadTerminated(upload))
+        return True

@@ -239,6 +239,15 @@ class Uploads:
             return await self._progress_of_final(record)
         return self._progress(record, await self._storage.extent(record) if record.state in _ALIVE else _UNKNOWN)
 
+    async def kept(self, upload: Upload) -> int | None:
+        """How many bytes of it are kept, for a list: None where that cannot be told, or not by one look."""
+        if upload.state is not RECEIVING:
+            return upload.length if upload.state is FINISHED else None
+        try:
+            return None if upload.kind is FINAL else (await self._storage.extent(upload)).offset
+        except TusError:
+            return None
+
     async def terminate(self, command: Terminate) -> None:
         """T96: free it, finished or not, after its writer has stopped (T99)."""
         await self._look(command)

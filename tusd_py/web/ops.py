@@ -14,10 +14,13 @@ from tusd_py.errors import TusError
 from tusd_py.metrics import Metrics
 from tusd_py.records.base import Records
 from tusd_py.upload import State
+from tusd_py.uploads.expiry import Sweep
 from tusd_py.uploads.service import Uploads
 from tusd_py.web.api import openapi
 from tusd_py.web.api.access import bearers_only
+from tusd_py.web.api.endpoint import AnyEndpoint
 from tusd_py.web.api.problem import UNEXPECTED, answer_to, answer_to_framework
+from tusd_py.web.api.sweep import SweepResource
 from tusd_py.web.api.uploads import UploadResource
 
 log = logging.getLogger("tusd_py.web")
@@ -34,6 +37,7 @@ def application(
     readiness: Callable[[], Awaitable[Checks]],
     uploads: Uploads,
     records: Records,
+    sweep: Sweep,
     tokens: Callable[[], Sequence[str]],
     trusted: bool,
     patience: float = PATIENCE,
@@ -46,13 +50,13 @@ def application(
     app.router.add_get("/readyz", probe.answer)
     app.router.add_get("/healthz", _healthz)
     app.on_cleanup.append(probe.close)
-    app.add_subapp(API, _api(uploads, records, [] if trusted else [bearers_only(tokens)]))
+    endpoints = (*UploadResource(uploads, records).endpoints(), *SweepResource(sweep).endpoints())
+    app.add_subapp(API, _api(endpoints, [] if trusted else [bearers_only(tokens)]))
     return app
 
 
-def _api(uploads: Uploads, records: Records, guards: Sequence[Middleware]) -> web.Application:
+def _api(endpoints: Sequence[AnyEndpoint], guards: Sequence[Middleware]) -> web.Application:
     """An application of its own, so that the guards stand before all that it answers, an unknown path too."""
-    endpoints = UploadResource(uploads, records).endpoints()
     document = openapi.describe(endpoints, API)
 
     async def describe(_: web.Request) -> web.Response:

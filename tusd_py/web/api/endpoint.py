@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_origin
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -13,7 +13,8 @@ from tusd_py.errors import InvalidParameter, TusError
 
 
 class Query(BaseModel):
-    """The query parameters of an operation, of which there are none but those of a subclass."""
+    """The query parameters of an operation, of which there are none but those of a subclass. One that is a tuple may be
+    given more than once."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,11 +56,17 @@ def understood(model: type[Q], request: web.Request) -> Q:
     """The query of a request, checked; errors.InvalidParameter says what is allowed, and never quotes what came."""
     given = request.query
     _insist_on_known(list(given), list(model.model_fields))
+    values: dict[str, str | list[str]] = {}
     for name in given:
-        if len(given.getall(name)) > 1:
+        several = given.getall(name)
+        if get_origin(model.model_fields[name].annotation) is tuple:
+            values[name] = several
+        elif len(several) == 1:
+            values[name] = several[0]
+        else:
             raise InvalidParameter(f"The parameter {name} is given more than once.")
     try:
-        return model.model_validate(dict(given))
+        return model.model_validate(values)
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_input=False)[0]
         raise InvalidParameter(f"{wrong['loc'][0]}: {wrong['msg']}.") from error

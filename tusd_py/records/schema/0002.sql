@@ -1,0 +1,5 @@
+-- Bytes that no record names, as a restore found them: the sweep spares them (restore.py says why).
+
+CREATE TABLE spared (
+    id TEXT PRIMARY KEY
+) WITHOUT ROWID;
