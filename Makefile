@@ -19,10 +19,10 @@ unexport PYTHONDONTWRITEBYTECODE
 ARGS ?=
 ROUNDS ?= 20
 
-.PHONY: help install develop serve test test-slow check format lock wheel bench crash strace root clean
+.PHONY: help install develop serve test test-slow test-processes check format lock wheel bench crash strace root clean
 
 help:  ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 install: $(INSTALLED)  ## build .venv with what the server needs, from requirements.lock
 
@@ -36,6 +36,11 @@ test: $(DEVELOPED)  ## the fast suite
 
 test-slow: $(DEVELOPED)  ## what takes longer
 	$(PYTHON) -m pytest -n 2 -m slow $(ARGS)
+	$(if $(ARGS),,$(MAKE) test-processes)
+
+test-processes: $(DEVELOPED)  ## the tests that start servers again, with three processes each
+	TUSD_TEST_PROCESSES=3 $(PYTHON) -m pytest -n 2 -m "not slow and not strace and not root and not browser" \
+		tests/acceptance tests/operations $(ARGS)
 
 check: $(DEVELOPED)  ## ruff and mypy
 	$(VENV)/bin/ruff check .

@@ -134,10 +134,17 @@ def test_free_port() -> None:
     assert probes.bindable("port", "127.0.0.1", free_port()).verdict is Verdict.FINE
 
 
+def test_how_many_processes() -> None:
+    """What `processes` comes to on this machine."""
+    assert probes.processes(3, 3) == (Verdict.FINE, "a parent and 3 workers serve")
+    assert probes.processes(None, 1) == (Verdict.FINE, "one process serves")
+    assert probes.processes(3, 1).verdict is Verdict.NOTE
+
+
 def test_open_files() -> None:
     """A limit that is too low is a note that says for how many connections it is enough."""
-    assert probes.open_files(1).verdict is Verdict.FINE
-    assert probes.open_files(10**12).verdict in {Verdict.NOTE, Verdict.FINE}
+    assert probes.open_files(1, 1).verdict is Verdict.FINE
+    assert probes.open_files(10**12, 2).verdict in {Verdict.NOTE, Verdict.FINE}
 
 
 def certificate(folder: Path, name: str, **days: float) -> tuple[Path, Path]:

@@ -146,7 +146,7 @@ class Options(BaseSettings):
     )
     cors_max_age: Period = _option("1d", "how long browsers remember a preflight")
 
-    processes: Processes = _option(1, "processes that serve; auto is one for each usable core")
+    processes: Processes = _option("auto", "processes that serve; auto is one for each usable core")
     ops_listen: MaybeAddress = _option(Address("127.0.0.1", 1081), "private port for metrics, readiness and API")
     api_tokens: Annotated[tuple[Token, ...], _LIST, Metavar("TOKEN,…")] = _option((), "bearer tokens of the API")
     log_format: Literal["text", "json"] = _option("text", "how a line of the log is written")

@@ -56,6 +56,6 @@ def reason_of(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
 
 
-def usable_cores() -> int:
-    """How many processes can compute at once; several processes need what only Linux has."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+def how_many(wanted: int | None) -> int:
+    """Processes to serve with: as wanted, or one for each core that can be used. Several need what only Linux has."""
+    return 1 if sys.platform != "linux" else wanted or len(os.sched_getaffinity(0))

@@ -146,6 +146,11 @@ class Wire(Verbs):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def port(self) -> int:
+        """Ours, of a connection over TCP."""
+        return int(self._socket.getsockname()[1])
+
     def ask(self, method: str, target: str, fields: Fields | None = None, body: bytes | None = None) -> Answer:
         self.send(self.head_bytes(method, target, fields, body), body or b"")
         return self.answer(method)

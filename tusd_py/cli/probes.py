@@ -15,6 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
+from tusd_py.process import how_many
 from tusd_py.settings import Settings
 from tusd_py.spelling import spelt_address, spelt_size
 
@@ -49,7 +50,9 @@ def all_of(settings: Settings) -> Iterator[Finding]:
         yield bindable("ops_listen", *settings.ops_listen)
     if settings.tls_certificate and settings.tls_key:
         yield certificate(settings.tls_certificate, settings.tls_key)
-    yield open_files(settings.max_connections)
+    count = how_many(settings.processes)
+    yield processes(settings.processes, count)
+    yield open_files(settings.max_connections, count)
 
 
 def writable(wanted: Path, folder: Path) -> Finding:
@@ -117,12 +120,19 @@ def certificate(chain: Path, key: Path) -> Finding:
     return Finding(Verdict.NOTE if soon else Verdict.FINE, f"{chain} is valid for {days:.0f} more days")
 
 
-def open_files(connections: int) -> Finding:
+def processes(wanted: int | None, count: int) -> Finding:
+    if wanted is not None and wanted > count:
+        return Finding(Verdict.NOTE, f"processes = {wanted} needs Linux; here one process serves")
+    return Finding(Verdict.FINE, "one process serves" if count == 1 else f"a parent and {count} workers serve")
+
+
+def open_files(connections: int, count: int) -> Finding:
+    """Each process has a limit of its own, and serves its share of the connections."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections * DESCRIPTORS_A_CONNECTION + DESCRIPTORS_BESIDE
+    wanted = -(-connections // count) * DESCRIPTORS_A_CONNECTION + DESCRIPTORS_BESIDE
     if hard == resource.RLIM_INFINITY or hard >= wanted:
         return Finding(Verdict.FINE, f"the open-file limit is enough for max_connections = {connections}")
-    enough = max(0, hard - DESCRIPTORS_BESIDE) // DESCRIPTORS_A_CONNECTION
+    enough = max(0, hard - DESCRIPTORS_BESIDE) // DESCRIPTORS_A_CONNECTION * count
     return Finding(
         Verdict.NOTE, f"the open-file limit of {hard} is enough for about {enough} of {connections} connections"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tusd_py.cli import flags
-from tusd_py.process import usable_cores
+from tusd_py.process import how_many
 from tusd_py.settings import Settings
 
 arguments = flags.add
@@ -17,7 +17,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     settings = read_again()
     # What the server needs is loaded after the settings, of which a wrong one is told at once, and as far as needed.
-    if (settings.processes or usable_cores()) == 1:
+    if how_many(settings.processes) == 1:
         from tusd_py import alone
 
         return alone.run(settings, read_again)

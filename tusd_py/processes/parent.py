@@ -18,7 +18,7 @@ from tusd_py.counters import Sheet
 from tusd_py.datafolder import DataFolder
 from tusd_py.doors import Doors
 from tusd_py.errors import StartError
-from tusd_py.process import notify, raise_open_file_limit, usable_cores
+from tusd_py.process import how_many, notify, raise_open_file_limit
 from tusd_py.processes.accepting import Accepting
 from tusd_py.processes.guests import Guests
 from tusd_py.processes.messages import Begin, Bereaved, TurnedAway
@@ -68,7 +68,7 @@ class Parent:
         self._doors = doors
         self._read_again = read_again
         self._started = time.time()
-        self._count = settings.processes or usable_cores()
+        self._count = how_many(settings.processes)
         self._stamps = Stamps(data.processes / "stamps")
         self._gate = Watch(data.processes)
         Sheet.create(data.processes / "counters", self._count + 1)

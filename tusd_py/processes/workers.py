@@ -167,6 +167,8 @@ class Worker:
             case Closed(connections):
                 self._orders.closed(connections)
             case Ready():
+                if not self.ready.is_set() and self._has_served:
+                    log.info("worker-serves", extra={"worker": self.number, "pid": self.pid})  # in another's place
                 self._has_served = True
                 self.ready.set()
                 self._settle(None)

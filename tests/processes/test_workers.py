@@ -1,0 +1,236 @@
+"""Workers behind one parent: evenly used, replaced when they die, stopped and told together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.server import ROOT, Server
+from tests.acceptance.wire import Wire, eventually
+from tests.conftest import StartServer
+from tests.operations.running import MIB, Certificate, TlsWire, reload
+from tests.operations.test_limits import PER_CLIENT, turned_away
+from tests.processes.family import holders, kill, leader, one_each, workers
+
+PATIENT = ("--keep-alive", "10m", "--head-timeout", "10m")
+
+
+def spread(server: Server, connections: int) -> list[int]:
+    """How many of so many new connections each worker was given."""
+    wires = [server.connect() for _ in range(connections)]
+    eventually(lambda: None not in holders(server, wires), "all are taken", within=60)
+    return sorted(Counter(holders(server, wires)).values())
+
+
+def test_connections_are_spread_evenly(start_server: StartServer) -> None:
+    """One after the other: 30 idle connections are 10 for each of three workers."""
+    assert spread(start_server("--processes", "3"), 30) == [10, 10, 10]
+
+
+@pytest.mark.slow
+def test_ten_thousand_idle_connections(start_server: StartServer) -> None:
+    """They are spread as evenly, but for the few that came while one link was full."""
+    server = start_server("--processes", "2", "--max-connections", "10001", *PATIENT)
+    fewer, more = spread(server, 10_000)
+    assert fewer + more == 10_000
+    assert more - fewer < 200
+    assert server.options().status == 200
+
+
+def test_a_worker_dies(start_server: StartServer) -> None:
+    """kill -9 takes the connections that it served, and no other: those that wait for it are served by its siblings,
+    and another takes its place."""
+    server = start_server("--processes", "2")
+    served = one_each(server)
+    victim, other = workers(server)
+    os.kill(victim, signal.SIGSTOP)
+    waiting = [server.connect() for _ in range(6)]
+    for wire in waiting:
+        wire.begin("OPTIONS", "/files/")
+    kill(server, victim)
+    assert [wire.answer("OPTIONS").status for wire in waiting] == [200] * 6
+    assert served[victim].is_closed()
+    assert served[other].options().status == 200
+    assert len(one_each(server)) == 2
+    assert "status=-9" in server.log
+
+
+def test_background_work_passes_on(start_server: StartServer) -> None:
+    """One worker expires uploads; when it is killed, another goes on within a second."""
+    server = start_server("--processes", "2", "--expire-after", "300ms", "--sweep-interval", "100ms")
+    eventually(lambda: leader(server) is not None, "somebody leads")
+    first = leader(server)
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: leader(server) not in (None, first), "another leads", within=1.0)
+    file = server.folder / "uploads" / server.new(10, body=b"abc").rpartition("/")[2]
+    eventually(lambda: not file.exists(), "it is expired")
+
+
+def test_a_finish_that_a_dead_worker_left(start_server: StartServer) -> None:
+    """Bytes that are complete without a finished record are finished although nobody asks and nothing is restarted."""
+    server = start_server("--processes", "2")
+    wire = server.connect()
+    path = wire.new(6)
+    id = path.rpartition("/")[2]
+    [victim] = holders(server, [wire])
+    assert victim is not None
+    database = sqlite3.connect(server.folder / "tusd.db", isolation_level=None)
+    database.execute("BEGIN IMMEDIATE")  # nobody else commits
+    wire.begin_patch(path, 0, 6, b"letter")
+    file = server.folder / "uploads" / id
+    eventually(lambda: file.stat().st_size == 6, "its bytes are complete")
+    os.kill(victim, signal.SIGKILL)
+    assert wire.is_closed()
+    database.execute("ROLLBACK")
+
+    def state() -> str:
+        return str(database.execute("SELECT state FROM uploads WHERE id = ?", (id,)).fetchone()[0])
+
+    eventually(lambda: state() == "finished", "it is finished")
+    database.close()
+
+
+def test_bodies_end_in_all_workers(start_server: StartServer) -> None:
+    """SIGTERM: each worker ends its bodies with 503, and what came is there after the restart."""
+    server = start_server("--processes", "2")
+    wires = one_each(server)
+    paths = [wire.new(64 * MIB) for wire in wires.values()]
+    for wire, path in zip(wires.values(), paths, strict=True):
+        wire.begin_patch(path, 0, 20_000, b"x" * 1000)
+        server.until_offset(path, 1000)
+    os.kill(server.pid, signal.SIGTERM)
+    assert [wire.answer("PATCH").code for wire in wires.values()] == ["ERR_SERVER_SHUTDOWN"] * 2
+    assert server.wait() == 0
+    server.restart()
+    assert [server.offset(path) for path in paths] == [1000, 1000]
+
+
+@pytest.mark.slow
+def test_control_c_is_heard_by_the_parent_only(start_server: StartServer) -> None:
+    """A terminal sends SIGINT to all of them: the workers wait for their parent's word."""
+    server = start_server("--processes", "2")
+    wires = one_each(server)
+    for pid in workers(server):
+        os.kill(pid, signal.SIGINT)
+        os.kill(pid, signal.SIGTERM)
+    assert [wire.options().status for wire in wires.values()] == [200, 200]
+    os.kill(server.pid, signal.SIGINT)
+    assert server.wait() == 0
+
+
+def test_settings_are_read_again_by_all(start_server: StartServer, tmp_path: Path) -> None:
+    """SIGHUP: every worker has the new settings, also one that is started later; a wrong file changes nothing
+    anywhere, and no connection is lost over it."""
+    config = tmp_path / "tusd.toml"
+    config.write_text('max_size = "1MiB"\n')
+    server = start_server("--processes", "2", "--config", str(config))
+    wires = one_each(server)
+
+    def sizes() -> list[str]:
+        return [wire.options()["Tus-Max-Size"] for wire in wires.values()]
+
+    config.write_text('max_size = "2MiB"\nbase_path = "/else/"\n')
+    news = reload(server)
+    assert news.count("restart-needed settings=base_path") == 1
+    assert sizes() == [str(2 * MIB)] * 2
+    config.write_text('max_size = "large"\n')
+    reload(server, fails=True)
+    assert sizes() == [str(2 * MIB)] * 2
+    kill(server, workers(server)[0])
+    assert {wire.options()["Tus-Max-Size"] for wire in one_each(server).values()} == {str(2 * MIB)}
+
+
+@pytest.mark.slow
+def test_a_certificate_that_does_not_fit(start_server: StartServer, tmp_path: Path) -> None:
+    """What only a worker can see to be wrong changes nothing either, and TLS is served by all of them."""
+    certificate, other = Certificate.issue(tmp_path, "one"), Certificate.issue(tmp_path, "two")
+    server = start_server("--processes", "2", *certificate.flags)
+    certificate.chain.write_bytes(other.chain.read_bytes())
+    assert "cannot be used" in reload(server, fails=True)
+    for _ in workers(server):
+        with TlsWire((server.host, server.port), certificate.authority) as wire:
+            assert wire.options().status == 200
+
+
+@pytest.mark.parametrize("limit", ["--max-connections", PER_CLIENT])
+def test_connections_are_counted_together(start_server: StartServer, limit: str) -> None:
+    """The limit is that of the whole server; places that a client leaves, or a killed worker, are free again."""
+    server = start_server("--processes", "2", limit, "2")
+    held = one_each(server)
+    turned_away(server.connect().answer())
+    victim, other = workers(server)
+    os.kill(victim, signal.SIGKILL)
+    assert held[victim].is_closed()
+
+    def let_in() -> bool:
+        with Wire((server.host, server.port)) as wire:
+            wire.begin("OPTIONS", "/files/")
+            return wire.answer("OPTIONS").status == 200
+
+    eventually(let_in, "its place is free")
+    assert held[other].options().status == 200
+    held[other].close()
+    eventually(let_in, "its place is free")
+
+
+@pytest.mark.slow
+def test_operators_are_answered_by_any(start_server: StartServer) -> None:
+    """The private port and the control socket answer whichever worker dies."""
+    server = start_server("--processes", "2", "--ops-listen", "127.0.0.1:0")
+    private = int(server.log.split("API: http://127.0.0.1:")[1].split("/")[0])
+
+    def answered() -> list[int]:
+        statuses = []
+        for address in (("127.0.0.1", private), str(server.folder / "control.sock")):
+            with Wire(address) as wire:
+                statuses += [wire.get("/readyz").status, wire.get("/metrics").status]
+        return statuses
+
+    assert answered() == [200] * 4
+    for pid in workers(server):
+        kill(server, pid)
+        assert answered() == [200] * 4
+
+
+@pytest.mark.slow
+def test_workers_that_cannot_live(tmp_path: Path) -> None:
+    """The parent gives up with a sentence and exit code 1 when they die as soon as they are started."""
+    (tmp_path / "aiohttp.py").write_text("raise SystemExit(3)\n")  # which only workers load
+    command = [sys.executable, "-m", "tusd_py", "serve", "--processes", "2", "--port", "0", "--ops-listen", "off"]
+    ended = subprocess.run(
+        [*command, "--upload-dir", str(tmp_path / "data")],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.count("worker-died") >= 5
+    assert ended.stderr.endswith("tusd-py: The workers die as soon as they are started; the log says of what.\n")
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs(start_server: StartServer) -> None:
+    """One that is stopped in the middle of a body cannot be asked for its upload: who wants it hears 423. Within ten
+    seconds it is killed and replaced, what it had is kept, and no other connection has noticed."""
+    server = start_server("--processes", "2", "--finish-wait", "500ms")
+    wires = one_each(server)
+    victim, other = wires
+    path = wires[victim].new(1000)
+    wires[victim].begin_patch(path, 0, 1000, b"abc")
+    server.until_offset(path, 3)
+    os.kill(victim, signal.SIGSTOP)
+    assert wires[other].patch(path, 3, b"x" * 997).status == 423
+    eventually(lambda: "worker-hangs" in server.log, "it is killed", within=10)
+    eventually(lambda: wires[other].offset(path) == 3, "its upload is free")
+    eventually(lambda: len(workers(server)) == 2 and victim not in workers(server), "it is replaced", within=2)
+    assert wires[other].patch(path, 3, b"x" * 997).offset == 1000
