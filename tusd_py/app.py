@@ -23,7 +23,15 @@ from tusd_py.errors import StartError
 from tusd_py.front import Front, health_runner
 from tusd_py.hooks.events import Listeners
 from tusd_py.metrics import Metrics
-from tusd_py.policies import connection_limits, cors_of, limits_of, load_certificate, logs_requests, tls_context
+from tusd_py.policies import (
+    connection_limits,
+    cors_of,
+    limits_of,
+    load_certificate,
+    logs_requests,
+    offer_of,
+    tls_context,
+)
 from tusd_py.process import reason_of
 from tusd_py.readiness import Readiness
 from tusd_py.records.sqlite import SqliteRecords
@@ -38,6 +46,7 @@ from tusd_py.uploads.expiry import Retention, Sweep
 from tusd_py.uploads.service import Uploads
 from tusd_py.web import zero_copy
 from tusd_py.web.body import BodyReader
+from tusd_py.web.download import Downloads
 from tusd_py.web.edge import ConnectionLimits, Connections, EdgeServer
 from tusd_py.web.forwarded import Locations
 from tusd_py.web.handler import Handler
@@ -146,6 +155,7 @@ class Server:
         self.uploads.limits = limits_of(settings, self.storage)
         self.uploads.reserve = settings.free_space_reserve
         self.handler.cors = cors_of(settings)
+        self.handler.downloads.offer = offer_of(settings)
         self.connections.limits = _limits_here(settings, self._around)
         logging.getLogger().setLevel(settings.log_level.upper())
         self._request_log.on = logs_requests(settings)
@@ -198,6 +208,14 @@ class Server:
             minimum_rate=settings.minimum_rate,
             zero_copy=self._can_splice(),
         )
+        downloads = Downloads(
+            self.uploads,
+            self._byte_pool,
+            self.storage.guard,
+            offer_of(settings),
+            idle_timeout=settings.idle_timeout,
+            sendfile=settings.zero_copy,
+        )
         locations = Locations(
             settings.base_path,
             public_url=settings.public_url,
@@ -207,6 +225,7 @@ class Server:
         return Handler(
             self.uploads,
             bodies,
+            downloads,
             cors_of(settings),
             locations,
             self.metrics,

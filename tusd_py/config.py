@@ -63,8 +63,11 @@ MaybeAddress = Annotated[Address | None, BeforeValidator(spelling.or_nothing(spe
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(spelling.network)]
 Origin = Annotated[str, BeforeValidator(spelling.origin)]
 HeaderName = Annotated[str, BeforeValidator(spelling.header)]
+MediaType = Annotated[str, BeforeValidator(spelling.media_type)]
 Token = Annotated[SecretStr, BeforeValidator(spelling.token)]
 
+# Nothing that a browser would run
+SHOWN_TYPES = ("image/gif", "image/jpeg", "image/png", "image/webp", "audio/*", "video/*", "application/pdf")
 
 HEADINGS = {  # of the manual and of the help, each with the first option below it
     "Where it listens": "host",
@@ -112,6 +115,15 @@ class Options(BaseSettings):
     max_concat: Size = _option("64KiB", "longest Upload-Concat field")
     max_partials: Count = _option(1000, "most partial uploads in one final upload")
     downloads: bool = _option(True, "let finished uploads be fetched by GET")
+    download_types: Annotated[tuple[MediaType, ...], _LIST, Metavar("TYPE,…")] = _option(
+        SHOWN_TYPES, "media types that are told as the client named them"
+    )
+    download_sender: Literal["server", "x-accel-redirect", "x-sendfile"] = _option(
+        "server", "who sends the bytes: this server, or the proxy in front of it"
+    )
+    download_prefix: Annotated[str, BeforeValidator(spelling.base_path), Metavar("PATH")] = _option(
+        "/downloads/", "where that proxy finds the files"
+    )
     creation_defer_length: bool = _option(True, "uploads whose length is told later")
     termination: bool = _option(True, "let clients delete uploads")
     checksum: bool = _option(True, "verify checksums of chunks")

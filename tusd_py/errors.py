@@ -235,6 +235,12 @@ class IncompleteUpload(TusError):
     code, status = "ERR_INCOMPLETE_UPLOAD", 404  # U7
 
 
+class PreconditionFailed(TusError):
+    """The upload is not in the state that the request was meant for."""
+
+    code, status = "ERR_PRECONDITION_FAILED", 412
+
+
 class RangeNotSatisfiable(TusError):
     """The range asked for lies outside the upload."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 
 from tusd_py.errors import ConfigError
+from tusd_py.protocol.downloads import Offer
 from tusd_py.protocol.limits import Limits
 from tusd_py.settings import Settings
 from tusd_py.storage.base import Joinable, Rewindable, Storage
@@ -40,6 +41,12 @@ def limits_of(settings: Settings, storage: Storage) -> Limits:
         expire_after=settings.expire_after,
         expired_status=settings.expired_status,
         downloads=settings.downloads,
+    )
+
+
+def offer_of(settings: Settings) -> Offer:
+    return Offer(
+        types=frozenset(settings.download_types), sender=settings.download_sender, prefix=settings.download_prefix
     )
 
 

@@ -20,7 +20,8 @@ from tusd_py.spelling import Address
 RELOADABLE = frozenset(
     (
         *("tls_certificate", "tls_key", "free_space_reserve", "max_size", "max_metadata", "max_concat", "max_partials"),
-        *("downloads", "creation_defer_length", "termination", "checksum", "concatenation", "concatenation_unfinished"),
+        *("downloads", "download_types", "download_sender", "download_prefix"),
+        *("creation_defer_length", "termination", "checksum", "concatenation", "concatenation_unfinished"),
         *("expire_after", "expired_status", "keep_finished", "sweep_interval", "tombstones"),
         *("head_timeout", "keep_alive", "shutdown_timeout", "max_connections", "max_connections_per_client"),
         *("cors", "cors_allow_origins", "cors_allow_credentials", "cors_allow_headers", "cors_expose_headers"),
@@ -55,6 +56,9 @@ class Settings:
     max_concat: int
     max_partials: int
     downloads: bool
+    download_types: tuple[str, ...]
+    download_sender: Literal["server", "x-accel-redirect", "x-sendfile"]
+    download_prefix: str
     creation_defer_length: bool
     termination: bool
     checksum: bool

@@ -145,6 +145,13 @@ def header(value: object) -> str:
     return str(value)
 
 
+def media_type(value: object) -> str:
+    text = str(value).lower()
+    if not re.fullmatch(r"[a-z0-9][a-z0-9!#$&^_.+-]*/(?:\*|[a-z0-9][a-z0-9!#$&^_.+-]*)", text):
+        raise ValueError("allowed are media types such as image/png or image/*, separated by commas")
+    return text
+
+
 def token(value: object) -> object:
     if isinstance(value, str) and not re.fullmatch(r"[A-Za-z0-9._~+/=-]{16,}", value):
         raise ValueError("a token has at least 16 letters, digits or . _ ~ + / = -")

@@ -257,18 +257,25 @@ class Wire(Verbs):
         return self._take(self._unread.index(mark) + len(mark))
 
     def _read(self, size: int) -> bytes:
-        while len(self._unread) < size:
-            self._receive()
+        pieces, there = [self._unread], len(self._unread)
+        while there < size:
+            pieces.append(self._more())
+            there += len(pieces[-1])
+        self._unread = b"".join(pieces)
         return self._take(size)
 
     def _receive(self) -> None:
+        self._unread += self._more()
+
+    def _more(self) -> bytes:
+        """What comes next, at least a byte of it."""
         try:
             data = self._socket.recv(65536)
         except ConnectionError as error:
             raise Gone(f"reset after {self._unread!r}") from error
         if not data:
             raise Gone(f"closed after {self._unread!r}")
-        self._unread += data
+        return data
 
     def _take(self, size: int) -> bytes:
         taken, self._unread = self._unread[:size], self._unread[size:]

@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,7 +48,8 @@ def _upstream(server: Server, scheme: str) -> str:
     return f"{scheme}{server.address}" if isinstance(server.address, str) else f"127.0.0.1:{server.port}"
 
 
-def nginx(folder: Path, server: Server, port: int, certificate: Certificate) -> list[str]:
+def nginx(folder: Path, server: Server, port: int, certificate: Certificate, more: str = "") -> list[str]:
+    """`more` is put into the server's block, before the first location."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     assert program is not None, "this test needs nginx; on Debian or Ubuntu: apt-get install nginx-light"
     changes = {
@@ -56,6 +57,7 @@ def nginx(folder: Path, server: Server, port: int, certificate: Certificate) -> 
         "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
         "/etc/ssl/uploads.example.org.pem": str(certificate.chain),
         "/etc/ssl/uploads.example.org.key": str(certificate.key),
+        "    location /files/ {": f"{more}\n    location /files/ {{",
     }
     (folder / "tusd-py.conf").write_text(put_in(NGINX.read_text(), changes))
     user = "user root;" if os.geteuid() == 0 else ""
@@ -75,15 +77,15 @@ def caddy(folder: Path, server: Server, port: int, certificate: Certificate) -> 
     return [program, "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
 
 
-COMMANDS = {"nginx": nginx, "caddy": caddy}
+COMMANDS: dict[str, Callable[..., list[str]]] = {"nginx": nginx, "caddy": caddy}
 
 
 @contextmanager
-def running(name: str, folder: Path, server: Server, certificate: Certificate) -> Iterator[int]:
+def running(name: str, folder: Path, server: Server, certificate: Certificate, **more: str) -> Iterator[int]:
     """The proxy as a process; gives its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
-    command = COMMANDS[name](folder, server, port, certificate)
+    command = COMMANDS[name](folder, server, port, certificate, **more)
     environment = {**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)

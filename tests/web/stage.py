@@ -23,6 +23,7 @@ from tests.uploads.world import UNFINISHED
 from tusd_py.hooks.events import Event, Listeners
 from tusd_py.instruments import Silent
 from tusd_py.locks.memory import MemoryLocks
+from tusd_py.protocol.downloads import Offer
 from tusd_py.protocol.limits import Limits
 from tusd_py.records.memory import MemoryRecords
 from tusd_py.storage.body import Chunks
@@ -32,6 +33,7 @@ from tusd_py.uploads.backing import Backing
 from tusd_py.uploads.service import Uploads
 from tusd_py.web.body import BodyReader
 from tusd_py.web.cors import Cors
+from tusd_py.web.download import Downloads
 from tusd_py.web.edge import ConnectionLimits, Connections, EdgeServer
 from tusd_py.web.forwarded import Locations
 from tusd_py.web.handler import Handler
@@ -92,6 +94,7 @@ class Stage(Verbs):
         tls: ssl.SSLContext | None = None,
         byte_threads: int = 4,
         locations: Locations | None = None,
+        offer: Offer | None = None,
     ) -> None:
         self.folder = folder
         self.events: list[Event] = []
@@ -101,6 +104,7 @@ class Stage(Verbs):
         self.connections = Connections(connections or ConnectionLimits())
         self._limits = limits
         self._reader = partial(BodyReader, idle_timeout=idle_timeout, minimum_rate=minimum_rate, zero_copy=zero_copy)
+        self._downloads = partial(Downloads, offer=offer or Offer(), idle_timeout=idle_timeout, sendfile=zero_copy)
         self._locations = locations or Locations("/files/", public_url=None, path_only=True, trusted_proxies=())
         self._handler_cancellation = handler_cancellation
         self._tls = tls
@@ -196,6 +200,7 @@ class Stage(Verbs):
         handler = Handler(
             self.uploads,
             self._reader(self.byte_pool, self.storage.guard, self.instruments),
+            self._downloads(self.uploads, self.byte_pool, self.storage.guard),
             CORS,
             self._locations,
             self.instruments,

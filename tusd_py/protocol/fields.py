@@ -22,6 +22,15 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")  # with a length divisible by four
 _HOST = re.compile(r"(?:https?:)?//[^/]*", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^!-~]|[\\?#,]|(?:^|/)\.{1,2}(?:/|$)")  # not visible ASCII; query, list; dot segments
 
+# What has to be understood (RFC 9110 section 5.6.7), today's form and two that are long obsolete
+_DATES = tuple(
+    re.compile(form.replace("TIME", "(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"))
+    for form in (
+        r"[A-Z][a-z]{2}, (?P<day>[0-9]{2}) (?P<month>[A-Z][a-z]{2}) (?P<year>[0-9]{4}) TIME GMT",
+        r"[A-Z][a-z]{5,8}, (?P<day>[0-9]{2})-(?P<month>[A-Z][a-z]{2})-(?P<year>[0-9]{2}) TIME GMT",
+        r"[A-Z][a-z]{2} (?P<month>[A-Z][a-z]{2}) (?P<day>[ 0-9][0-9]) TIME (?P<year>[0-9]{4})",
+    )
+)
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -144,3 +153,18 @@ def http_date(when: float) -> str:
 def _http_date(when: int) -> str:
     date = datetime.fromtimestamp(when, UTC)
     return f"{_DAYS[date.weekday()]}, {date.day:02} {_MONTHS[date.month - 1]} {date:%Y %H:%M:%S} GMT"
+
+
+def read_http_date(text: str) -> int | None:
+    """Seconds since the epoch; None for what is no date."""
+    match = next((match for form in _DATES if (match := form.fullmatch(text))), None)
+    if match is None or match["month"] not in _MONTHS:
+        return None
+    day, year, hour, minute, second = (int(match[part]) for part in ("day", "year", "hour", "minute", "second"))
+    if len(match["year"]) == 2:
+        year += 2000 if year < 70 else 1900
+    month = _MONTHS.index(match["month"]) + 1
+    try:
+        return int(datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp())
+    except ValueError:
+        return None

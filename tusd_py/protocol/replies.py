@@ -18,6 +18,7 @@ from tusd_py.errors import (
     StorageFull,
     TemporarilyLocked,
     TusError,
+    UnsupportedVersion,
     UploadInterrupted,
     UploadStopped,
 )
@@ -43,12 +44,9 @@ class Reply(NamedTuple):
 
 
 # On every reply (T6); what tells of an upload's state must never come from a cache (T18, P5).
-_ALWAYS = f"Tus-Resumable: {VERSION}\r\nX-Content-Type-Options: nosniff\r\n"
-_FRESH = f"{_ALWAYS}Cache-Control: no-store\r\n"
-_TERMINATED = Reply(204, _ALWAYS)
-_DOWNLOAD = (
-    f"{_ALWAYS}Content-Type: application/octet-stream\r\nContent-Disposition: attachment\r\nAccept-Ranges: bytes\r\n"
-)
+ALWAYS = f"Tus-Resumable: {VERSION}\r\nX-Content-Type-Options: nosniff\r\n"
+_FRESH = f"{ALWAYS}Cache-Control: no-store\r\n"
+_TERMINATED = Reply(204, ALWAYS)
 _PHRASES = {status.value: status.phrase for status in HTTPStatus} | {460: "Checksum Mismatch"}
 _ENDINGS = (Busy, Dropped, ReadTimeout, ServerStopping, StorageFull, UploadInterrupted, UploadStopped)  # law 2
 
@@ -56,7 +54,7 @@ _ENDINGS = (Busy, Dropped, ReadTimeout, ServerStopping, StorageFull, UploadInter
 @lru_cache(maxsize=8)
 def described(limits: Limits) -> Reply:
     """The answer to OPTIONS: 200 and exactly that (T37), with what this server can do (T7, T10, T11, T83)."""
-    lines = f"{_ALWAYS}Tus-Version: {VERSION}\r\n"
+    lines = f"{ALWAYS}Tus-Version: {VERSION}\r\n"
     if limits.extensions:
         lines += f"Tus-Extension: {','.join(limits.extensions)}\r\n"
     if limits.max_size is not None:
@@ -69,12 +67,12 @@ def described(limits: Limits) -> Reply:
 def created(location: str, offset: int | None, expires: float | None) -> Reply:
     """201 with Location (T52) and the bytes stored, 0 included (T73, T74); None only for a final upload that is not
     concatenated yet (T110)."""
-    return Reply(201, f"{_ALWAYS}Location: {location}\r\n{_offset(offset)}{_expires(expires)}")
+    return Reply(201, f"{ALWAYS}Location: {location}\r\n{_offset(offset)}{_expires(expires)}")
 
 
 def appended(offset: int, expires: float | None) -> Reply:
     """204 with the new offset (T26), and when the upload is going to expire (T79)."""
-    return Reply(204, f"{_ALWAYS}Upload-Offset: {offset}\r\n{_expires(expires)}")
+    return Reply(204, f"{ALWAYS}Upload-Offset: {offset}\r\n{_expires(expires)}")
 
 
 def inspected(upload: Upload, offset: int | None, expires: float | None, limits: Limits) -> Reply:
@@ -89,13 +87,6 @@ def inspected(upload: Upload, offset: int | None, expires: float | None, limits:
     if concat is not None:
         told += f"Upload-Concat: {concat}\r\n"
     return Reply(200, f"{_FRESH}{_offset(offset)}{told}{_expires(expires)}")
-
-
-def downloaded(start: int, stop: int, size: int) -> Reply:
-    """200, or 206 for a part, of a finished upload of `size` bytes; never shown in a browser (G6)."""
-    if stop - start == size:
-        return Reply(200, _DOWNLOAD)
-    return Reply(206, f"{_DOWNLOAD}Content-Range: bytes {start}-{stop - 1}/{size}\r\n")
 
 
 def terminated() -> Reply:
@@ -114,7 +105,7 @@ def failed(error: TusError, head: bool, problem: bool) -> Reply:
         lines += f"Allow: {error.allow}\r\n"
     if isinstance(error, RangeNotSatisfiable):
         lines += f"Content-Range: bytes */{error.size}\r\n"
-    if error.status == 412:
+    if isinstance(error, UnsupportedVersion):
         lines += f"Tus-Version: {VERSION}\r\n"  # T8
     body = b""
     if not head:

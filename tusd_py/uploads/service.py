@@ -25,7 +25,7 @@ from tusd_py.locks.base import StillWriting
 from tusd_py.protocol import rules
 from tusd_py.protocol.commands import Append, Concatenate, Create, Download, Faulty, Inspect, Terminate
 from tusd_py.protocol.limits import Limits
-from tusd_py.storage.base import Body, Ending, Extent, Measurable
+from tusd_py.storage.base import Body, Ending, Extent, Measurable, Openable
 from tusd_py.upload import FINAL, FINISHED, PARTIAL, RECEIVING, REGULAR, Upload, new_id
 from tusd_py.uploads.backing import Backing
 from tusd_py.uploads.concatenation import Concatenator
@@ -59,6 +59,7 @@ class Uploads:
         self._backing = backing
         self._storage = backing.storage
         self._measurable = self._storage if isinstance(self._storage, Measurable) else None
+        self._openable = self._storage if isinstance(self._storage, Openable) else None
         self._records = backing.records
         self._locks = backing.locks
         self._listeners = backing.listeners
@@ -262,6 +263,10 @@ class Uploads:
         """A finished upload, whose bytes `read` then gives. No lock: finished bytes do not change (B4)."""
         upload, _ = await self._look(command)
         return upload
+
+    def open(self, upload: Upload) -> int | None:
+        """A descriptor of a finished upload's bytes, which the caller closes; None if the storage has none to offer."""
+        return None if self._openable is None else self._openable.open(upload)
 
     def read(self, upload: Upload, start: int, stop: int) -> AsyncGenerator[memoryview, None]:
         """A finished upload's bytes in [start, stop)."""

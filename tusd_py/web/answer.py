@@ -63,6 +63,11 @@ class Answer(web.StreamResponse):
         self._keep_alive = keep_alive
         self.patience = patience
 
+    def take(self) -> bytes:
+        """The bytes, for one who sends them in a way of his own."""
+        data, self._data = self._data, None
+        return data or b""
+
     async def send(self, request: Request) -> None:
         """Raises ConnectionError if the client is gone."""
         data, self._data = self._data, None

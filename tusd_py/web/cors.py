@@ -10,7 +10,11 @@ METHODS = "POST, HEAD, PATCH, OPTIONS, GET, DELETE"
 ALLOWED = (
     "Authorization",
     "Content-Type",
+    "If-Modified-Since",
+    "If-None-Match",
+    "If-Range",
     "Origin",
+    "Range",
     "Tus-Resumable",
     "Upload-Checksum",
     "Upload-Complete",
@@ -27,7 +31,9 @@ ALLOWED = (
     "X-Requested-With",
 )
 EXPOSED = (
+    "Accept-Ranges",
     "Content-Disposition",
+    "Content-Range",
     "ETag",
     "Location",
     "Retry-After",

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
-from contextlib import aclosing
 from typing import Protocol, assert_never
 
 from aiohttp.http import HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD
 from multidict import istr
 
-from tusd_py.errors import NotFound, RangeNotSatisfiable, TusError
+from tusd_py.errors import NotFound, TusError
 from tusd_py.instruments import Instruments
 from tusd_py.protocol import replies, tus
 from tusd_py.protocol.commands import (
@@ -28,11 +26,12 @@ from tusd_py.protocol.commands import (
 )
 from tusd_py.protocol.replies import Reply
 from tusd_py.storage.base import Body
-from tusd_py.upload import FINISHED, Upload, is_id
+from tusd_py.upload import FINISHED, is_id
 from tusd_py.uploads.service import Progress, Uploads
 from tusd_py.web.answer import Answer, render
 from tusd_py.web.body import BodyReader, RequestBody
 from tusd_py.web.cors import Cors
+from tusd_py.web.download import Downloads, Sending
 from tusd_py.web.failures import failed, request_id, unexpected
 from tusd_py.web.forwarded import Locations
 from tusd_py.web.request import Request
@@ -59,6 +58,7 @@ class Handler:
         self,
         uploads: Uploads,
         bodies: BodyReader,
+        downloads: Downloads,
         cors: Cors,
         locations: Locations,
         instruments: Instruments,
@@ -67,6 +67,7 @@ class Handler:
         base_path: str,
     ) -> None:
         self.cors = cors
+        self.downloads = downloads
         self._uploads = uploads
         self._bodies = bodies
         self._locations = locations
@@ -104,12 +105,16 @@ class Handler:
             except Exception as defect:  # noqa: BLE001  # the supervisor at the request edge
                 reply = self._failed(unexpected(defect, exchange.id), exchange)
             answer = self._answer(exchange, reply)
-            if exchange.stream is not None or (exchange.body is not None and exchange.body.cut_off):
+            if exchange.sending is not None and exchange.length is not None:
+                await exchange.sending.send(request, answer.take())
+            elif exchange.body is not None and exchange.body.cut_off:
                 await self._answer_now(exchange, answer)
             return answer
         finally:
             if exchange.body is not None:
                 exchange.body.close()
+            if exchange.sending is not None:
+                exchange.sending.close()
 
     def _failed(self, error: TusError, exchange: Exchange) -> Reply:
         if error.created is not None:
@@ -159,7 +164,9 @@ class Handler:
                 await uploads.terminate(command)
                 return replies.terminated()
             case Download():
-                return await self._download(await uploads.download(command), exchange)
+                exchange.sending = self.downloads.prepare(await uploads.download(command), request)
+                exchange.length = exchange.sending.length
+                return exchange.sending.reply
             case Describe():
                 return replies.described(uploads.limits)
             case Faulty():
@@ -200,9 +207,7 @@ class Handler:
         """Send the head at once, because more has to be done after it."""
         try:
             await answer.send(exchange.request)
-            if exchange.stream is not None:
-                await self._stream(exchange)
-            elif exchange.body is not None:
+            if exchange.body is not None:
                 await exchange.body.linger()
         except (ConnectionError, TimeoutError):
             exchange.request.protocol.force_close()  # nobody is listening
@@ -219,35 +224,12 @@ class Handler:
             exchange.id,
         )
 
-    # Downloads
-
-    async def _download(self, upload: Upload, exchange: Exchange) -> Reply:
-        """A finished upload, or the one range of it that was asked for; never shown in a browser (G6)."""
-        size = upload.length or 0
-        start, stop = byte_range(exchange.request.headers.get("Range"), size)
-        exchange.length = stop - start
-        exchange.stream = (upload, start, stop)
-        return replies.downloaded(start, stop, size)
-
-    async def _stream(self, exchange: Exchange) -> None:
-        assert exchange.stream is not None
-        request = exchange.request
-        if request.method == "HEAD":
-            return
-        async with aclosing(self._uploads.read(*exchange.stream)) as pieces:
-            async for piece in pieces:
-                if request.transport is None:
-                    raise ConnectionResetError
-                request.transport.write(piece)
-                async with asyncio.timeout(self._bodies.idle_timeout):
-                    await request.drain()
-
 
 class Exchange:
-    """One request on its way to its answer. `method` is the effective one (T12) as soon as that is known; `stream` and
-    `length` are of a body that is streamed after the head."""
+    """One request on its way to its answer. `method` is the effective one (T12) as soon as that is known; `length` is
+    that of a body that is sent after the head."""
 
-    __slots__ = ("body", "id", "length", "method", "origin", "request", "started", "stream")
+    __slots__ = ("body", "id", "length", "method", "origin", "request", "sending", "started")
 
     def __init__(self, request: Request) -> None:
         headers = request.headers
@@ -258,31 +240,10 @@ class Exchange:
         self.started = time.perf_counter()
         self.body: RequestBody | None = None
         self.length: int | None = None
-        self.stream: tuple[Upload, int, int] | None = None
+        self.sending: Sending | None = None
 
 
 _AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
-_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
-
-
-def byte_range(field: str | None, size: int) -> tuple[int, int]:
-    """[start, stop) of a Range field; a field that is not one plain byte range is ignored (RFC 9110 section 14.2).
-
-    Raises RangeNotSatisfiable if it lies outside.
-    """
-    match = _RANGE.fullmatch(field or "")
-    if match is None or match[0] == "bytes=-":
-        return 0, size
-    first, last = match.groups()
-    if not first:
-        start, stop = max(0, size - int(last)), size
-    else:
-        start, stop = int(first), size if not last else min(size, int(last) + 1)
-        if last and int(last) < int(first):
-            return 0, size
-    if start >= stop:
-        raise RangeNotSatisfiable(size=size)
-    return start, stop
 
 
 def _leaves_a_mess(request: Request) -> bool:
