@@ -63,8 +63,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "readiness": ("errors", "records.base", "storage.local"),
     "front": ("doors", "web"),
     "processes": (
-        *("app", "counters", "datafolder", "doors", "errors", "front", "logs", "process", "settings", "stamps"),
-        *("surroundings", "turnstile", "web.crowded", "web.edge"),
+        *("app", "counters", "datafolder", "doors", "errors", "front", "logs", "process", "settings", "sharing"),
+        *("stamps", "surroundings", "turnstile", "web.crowded", "web.edge"),
     ),
     "alone": ("app", "datafolder", "doors", "errors", "logs", "process", "settings", "surroundings"),
     "app": EVERYTHING,

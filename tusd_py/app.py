@@ -12,7 +12,7 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 
 from aiohttp import web
 
@@ -107,10 +107,12 @@ class Server:
         self._background: set[asyncio.Task[None]] = set()
 
     @classmethod
-    async def start(cls, settings: Settings, around: Surroundings) -> Server:
+    async def start(
+        cls, settings: Settings, around: Surroundings, share: Callable[[Surroundings], Sharing] = Sharing.of
+    ) -> Server:
         """Everything but the sockets, in its order. Raises StartError."""
         try:
-            sharing = Sharing.of(around)
+            sharing = share(around)
         except OSError as error:
             raise StartError(f"{error.filename} cannot be used: {reason_of(error)}.") from error
         metrics = Metrics(sharing.sheet)

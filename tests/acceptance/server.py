@@ -25,6 +25,8 @@ STOP_PATIENCE = 30.0
 class Server(Verbs):
     """One server process. `log` is all that it has written, on both streams; a restart goes on in the same log."""
 
+    command: tuple[str, ...] = ("tusd_py", "serve")
+
     def __init__(self, *options: str, folder: Path | None = None) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="tus-"))  # short, for the Unix sockets in it
         self.folder = folder or self.home / "data"
@@ -95,7 +97,7 @@ class Server(Verbs):
     def _run(self, port: str) -> None:
         self._said_url.clear()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tusd_py", "serve", *self._flags(port)],
+            [sys.executable, "-m", *self.command, *self._flags(port)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -20,3 +20,12 @@ def test_a_crash() -> None:
 def test_twenty_crashes(durability: str, rounds: int) -> None:
     """It dies again and again on the same folder; uploads go on over several of its lives."""
     assert crash(rounds, f"slow-{durability}", "--durability", durability).compared > rounds
+
+
+@pytest.mark.slow
+@pytest.mark.rule("T28", "T84")
+def test_workers_and_parent() -> None:
+    """Of three workers some die while the others go on, and last the parent: nothing is lost, no offset goes back."""
+    done = crash(8, "workers", processes=3)
+    assert done.killed > 8
+    assert done.compared > 8

@@ -14,6 +14,7 @@ from tests.proof.ledger import Fate, Ledger, Sent, payload
 from tusd_py.uploads.receive import VERIFY_IN_MEMORY
 
 STOPPING = 503  # a server that stops politely says so and keeps what came
+LOCKED = 423  # the request that had the upload has not ended yet
 HASHES = ("sha1", "sha256", "sha512", "md5", "crc32")
 
 
@@ -136,7 +137,9 @@ class Client:
 
 
 class Writer(Client):
-    """One whose choices follow from `seed`."""
+    """One whose choices follow from `seed`. It ends at answers that ask for `patience`."""
+
+    patience: tuple[int, ...] = (STOPPING,)
 
     def __init__(self, ledger: Ledger, seed: str, resumed: Sequence[Sent] = ()) -> None:
         super().__init__(ledger)
@@ -155,7 +158,7 @@ class Writer(Client):
         except (ConnectionError, TimeoutError):
             return
         except Refused as refused:
-            if refused.answer.status != STOPPING:
+            if refused.answer.status not in self.patience:
                 raise
 
     def _upload(self, concat: str | None = None) -> Sent:
@@ -205,3 +208,20 @@ class Writer(Client):
         """Often all of the rest; up to 3 MiB, beyond 1 MiB of which a checksum is verified in place."""
         most = self._random.choice((1000, 60_000, 400_000, 3 * MIB))
         return min(self._random.randint(1, most), len(sent.data) - sent.acknowledged)
+
+
+class Stubborn(Writer):
+    """One that goes on when a worker dies under it, until nobody takes its connections any more."""
+
+    patience = (STOPPING, LOCKED)
+
+    def run(self) -> None:
+        while not self._is_refused():
+            super().run()
+
+    def _is_refused(self) -> bool:
+        try:
+            Wire((self._server.host, self._server.port)).close()
+        except ConnectionError:
+            return True
+        return False

@@ -29,27 +29,29 @@ from tusd_py.turnstile import HOLD_AT_MOST, Watch
 
 log = logging.getLogger("tusd_py.processes")
 
+WORKER = "tusd_py.processes.worker"
 GIVING_UP = "The workers die as soon as they are started; the log says of what."
 GRACE = 2.0  # seconds that workers get beyond shutdown_timeout, within which they end themselves
 
 
-def run(settings: Settings, read_again: Callable[[], Settings]) -> int:
-    """Serve until a signal says otherwise; returns the exit code. Raises StartError."""
+def run(settings: Settings, read_again: Callable[[], Settings], program: str = WORKER) -> int:
+    """Serve until a signal says otherwise; returns the exit code. Raises StartError. `program` is the module that is a
+    worker, for who composes one of other parts."""
     logs.configure(settings.log_format, settings.log_level)
     raise_open_file_limit()
     data = DataFolder(settings.upload_dir)
     try:
         _clear(data)
         with asyncio.Runner() as runner:
-            return runner.run(_serve(settings, data, read_again))
+            return runner.run(_serve(settings, data, read_again, program))
     finally:
         data.close()
 
 
-async def _serve(settings: Settings, data: DataFolder, read_again: Callable[[], Settings]) -> int:
+async def _serve(settings: Settings, data: DataFolder, read_again: Callable[[], Settings], program: str) -> int:
     doors = Doors(settings, data)
     try:
-        return await Parent(settings, data, doors, read_again).serve()
+        return await Parent(settings, data, doors, read_again, program).serve()
     except BaseExceptionGroup as group:
         if group.subgroup(Hopeless) is None:
             raise _first(group) from None
@@ -62,7 +64,9 @@ async def _serve(settings: Settings, data: DataFolder, read_again: Callable[[], 
 class Parent:
     """One server: its workers, its guests and its signals."""
 
-    def __init__(self, settings: Settings, data: DataFolder, doors: Doors, read_again: Callable[[], Settings]) -> None:
+    def __init__(
+        self, settings: Settings, data: DataFolder, doors: Doors, read_again: Callable[[], Settings], program: str
+    ) -> None:
         self._settings = settings
         self._data = data
         self._doors = doors
@@ -73,7 +77,7 @@ class Parent:
         self._gate = Watch(data.processes)
         Sheet.create(data.processes / "counters", self._count + 1)
         self._sheet = Sheet.open(data.processes / "counters", self._count)  # the last row is ours
-        orders = Orders(self._begin, data.lock, self._closed, self._died)
+        orders = Orders(self._begin, data.lock, self._closed, self._died, program)
         self._workers = [Worker(number, orders) for number in range(self._count)]
         self._guests = Guests(settings.max_connections, settings.max_connections_per_client)
         tls = settings.tls_certificate is not None

@@ -40,16 +40,19 @@ from tusd_py.processes.messages import (
     first,
 )
 from tusd_py.processes.workers import SIGNALS
+from tusd_py.sharing import Sharing
 from tusd_py.surroundings import Surroundings
 from tusd_py.web.edge import Connection, EdgeServer
+
+Share = Callable[[Surroundings], Sharing]
 
 log = logging.getLogger("tusd_py.processes")
 
 ORPHAN_ENDS_WITHIN = 3.0  # seconds; whoever starts the server again waits for it
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Returns the exit status."""
+def main(arguments: Sequence[str], share: Share = Sharing.of) -> int:
+    """Returns the exit status. `share` gives what it has in common with its siblings."""
     for number in SIGNALS:  # they are the parent's business, which tells us
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -63,18 +66,18 @@ def main(arguments: Sequence[str]) -> int:
     logs.configure(begin.settings.log_format, begin.settings.log_level, process=around.name)
     try:
         with asyncio.Runner(loop_factory=loop_factory(begin.settings.event_loop)) as runner:
-            return runner.run(_serve(end, socket.socket(fileno=link), begin, around))
+            return runner.run(_serve(end, socket.socket(fileno=link), begin, around, share))
     except Exception:  # a supervisor: a fault of ours must not leave a process behind that keeps the folder's lock
         log.exception("worker-failed")
         os._exit(1)  # its threads would wait for work for ever
 
 
-async def _serve(end: socket.socket, link: socket.socket, begin: Begin, around: Surroundings) -> int:
+async def _serve(end: socket.socket, link: socket.socket, begin: Begin, around: Surroundings, share: Share) -> int:
     channel = await Channel.over(end)
     worker = Worker(channel, link, around)
     hearing = asyncio.create_task(worker.hear(), name="parent")
     try:
-        server = await Server.start(begin.settings, around)
+        server = await Server.start(begin.settings, around, share)
     except StartError as error:
         channel.tell(Failed(str(error)))
         await channel.close()

@@ -53,6 +53,7 @@ class Orders(NamedTuple):
     lock: int  # the data folder's lock, which workers inherit
     closed: Callable[[tuple[int, ...]], None]
     died: Callable[[int, int], None]
+    program: str  # the module that is a worker
 
 
 class Worker:
@@ -188,7 +189,7 @@ class Worker:
         """A new program rather than a fork of this one, whose event loop it could not use. It takes its orders from the
         channel. Signals wait until it knows that they are not for it, since a terminal sends them to all."""
         descriptors = (channel.fileno(), self.link.theirs.fileno(), self._orders.lock)
-        command = [sys.executable, "-m", "tusd_py.processes.worker", *map(str, descriptors)]
+        command = [sys.executable, "-m", self._orders.program, *map(str, descriptors)]
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             return subprocess.Popen(command, pass_fds=descriptors, stdin=subprocess.DEVNULL, env=_environment())  # noqa: S603  # our own program
