@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "turnstile": (),
     "pace": (),
     "protocol": ("errors", "upload"),
-    "locks": ("errors", "upload"),
+    "locks": ("errors", "upload", "stamps"),
     "storage": ("errors", "upload", "instruments", "threads", "stamps"),
     "records": ("errors", "upload", "database", "instruments", "threads", "stamps", "jobs.task", "hooks.events"),
     "hooks": ("errors", "upload", "database", "instruments", "threads", "jobs.task"),

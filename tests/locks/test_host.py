@@ -106,6 +106,15 @@ async def test_is_held_anywhere(here: HostLocks, there: HostLocks) -> None:
     assert not there.is_held("id")
 
 
+async def test_a_writer_is_seen_again(here: HostLocks, there: HostLocks) -> None:
+    """Having found an upload at rest, a process sees each writer that comes to it elsewhere."""
+    for _ in range(3):
+        assert not there.is_held("id")
+        async with here.hold("id", when_wanted=lambda _: True, patience=LONG):
+            assert there.is_held("id")
+            assert there.is_held("id")
+
+
 async def test_many(here: HostLocks, there: HostLocks) -> None:
     """A thousand held at once are a thousand locks, each found to be held, and free afterwards."""
     names = [f"id {number}" for number in range(1000)]

@@ -29,4 +29,5 @@ class Locks(Protocol):
         """
 
     def is_held(self, id: str) -> bool:
-        """Whether somebody holds `id` at this moment, in any process."""
+        """Whether somebody holds `id` at this moment, in any process. In another than this one, only those who can be
+        asked to end (`when_wanted`) are sure to be seen."""

@@ -10,6 +10,9 @@ holders that died; a holder that was stopped by SIGSTOP cannot be asked, and the
 
 * A holder gives way only to those who came later, by the clock that all processes share: who waits from before it came
   would push out the one that has just won.
+* Whether somebody writes is asked for by every HEAD, so a stamp answers it almost always (stamps.py): a writer changes
+  the stamp of its upload as soon as it has the lock, and whoever found it free under a stamp need not ask the kernel
+  again while the stamp is the same.
 * Between processes it is not quite first come, first served: those who wait are told at once, and the quickest wins.
   But nobody starves behind a process with many requests: the lock is let go after each, and whoever came after
   somebody in another process does not try for as long as that one may need to be quicker.
@@ -28,10 +31,12 @@ from tusd_py.locks.base import StillWriting, WhenWanted
 from tusd_py.locks.memory import MemoryLocks
 from tusd_py.locks.post import Note, Post, Word
 from tusd_py.locks.ranges import Ranges, key_of
+from tusd_py.stamps import Stamps
 
 PAUSES = (0.001, 0.002, 0.004)  # seconds between two looks, and then
 PAUSE = 0.005
 AFTER_YOU = 0.005  # seconds that one who came later leaves to another process
+AT_REST = 10_000  # uploads of which a process remembers that nobody wrote to them
 ASK_AGAIN = 20  # looks: a new process may have got the slot of the one that was asked
 
 
@@ -43,6 +48,8 @@ class HostLocks:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.inside = MemoryLocks()
         self._ranges = Ranges(folder)
+        self._writers = Stamps(folder / "writers")
+        self._at_rest: dict[str, int] = {}  # by id, the stamp under which nobody held it
         self._post = Post(folder, self._ranges.slot, self._read)
         self._held: dict[int, _Hold] = {}  # by key, as everything here
         self._waiting: dict[int, _Hold] = {}
@@ -57,7 +64,17 @@ class HostLocks:
         return _Hold(self, id, when_wanted, patience, looking)
 
     def is_held(self, id: str) -> bool:
-        return self.inside.is_held(id) or self._ranges.holder(key_of(id)) is not None
+        if self.inside.is_held(id):
+            return True
+        stamp = self._writers.of(id)  # before the kernel is asked: a writer that comes meanwhile makes it old
+        if self._at_rest.get(id) == stamp:
+            return False
+        if self._ranges.holder(key_of(id)) is not None:
+            return True
+        if len(self._at_rest) >= AT_REST:
+            self._at_rest.clear()
+        self._at_rest[id] = stamp
+        return False
 
     def count(self) -> int:
         """How many uploads are held, or waited for, by this process at this moment."""
@@ -67,12 +84,15 @@ class HostLocks:
         """Let go of everything. What is still held is free for others from now on."""
         self._post.close()
         self._ranges.close()
+        self._writers.close()
 
     # For a hold
 
     def take(self, hold: _Hold) -> bool:
         if taken := self._ranges.take(hold.key):
             self._held[hold.key] = hold
+            if hold.writes:
+                self._writers.change(hold.id)
         return taken
 
     def release(self, hold: _Hold) -> None:
@@ -141,7 +161,19 @@ def _settle(told: asyncio.Future[Word | None], word: Word | None) -> None:
 class _Hold:
     """One request's hold of one upload, good for one `async with`."""
 
-    __slots__ = ("_early", "_inside", "_locks", "_patience", "_when_wanted", "arrival", "id", "key", "looking", "told")
+    __slots__ = (
+        "_early",
+        "_inside",
+        "_locks",
+        "_patience",
+        "_when_wanted",
+        "arrival",
+        "id",
+        "key",
+        "looking",
+        "told",
+        "writes",
+    )
 
     told: asyncio.Future[Word | None]  # set only by one that waits
 
@@ -152,6 +184,7 @@ class _Hold:
         self.key = key_of(id)
         self.arrival = time.monotonic_ns()
         self.looking = looking
+        self.writes = when_wanted is not None  # all others are over soon, and told apart by what they change
         self._locks = locks
         self._when_wanted = when_wanted
         self._patience = patience
