@@ -93,13 +93,14 @@ class Stage(Verbs):
         handler_cancellation: bool = False,
         tls: ssl.SSLContext | None = None,
         byte_threads: int = 4,
+        byte_pool: Callable[[str, int], Pool] = Pool,
         locations: Locations | None = None,
         offer: Offer | None = None,
     ) -> None:
         self.folder = folder
         self.events: list[Event] = []
         self.instruments = Counting()
-        self.byte_pool, self._sync_pool = Pool("bytes", byte_threads), Pool("sync", 2)
+        self.byte_pool, self._sync_pool = byte_pool("bytes", byte_threads), Pool("sync", 2)
         self.locks = MemoryLocks()
         self.connections = Connections(connections or ConnectionLimits())
         self._limits = limits

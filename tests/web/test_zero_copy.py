@@ -7,17 +7,23 @@ import os
 import random
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import pytest
 
 from tests.acceptance.wire import BYTES, TUS, Gone, Wire, eventually, patch_fields
 from tests.storage.desk import small_disk
 from tests.web.stage import Stage, pattern, staged
+from tusd_py.storage.base import Ending
+from tusd_py.threads import Pool
 from tusd_py.web import zero_copy
 from tusd_py.web.zero_copy import HOP, THRESHOLD, Hop, Rest, available, hop
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LOOPS = ("uvloop", "asyncio")
 AROUND = [THRESHOLD + difference for difference in (-1, 0, 1, 2, 4096, 65_537)]
@@ -309,6 +315,30 @@ def test_private_attributes() -> None:
     """What it touches of aiohttp is there, and what is not there is noticed."""
     assert [name for name in zero_copy.PRIVATE if not zero_copy._has(name)] == []
     assert not zero_copy._has("_no_such_attribute")
+
+
+class MeetsNewcomer(Pool):
+    """Somebody wants what is being written while its last piece is moved in a thread."""
+
+    stage: Stage
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        result = await super().run(function, *args, **kwargs)
+        if isinstance(result, Hop) and result.rest is Rest.DRY:
+            self.stage.uploads.writers.let_go(Ending.REPLACED)
+        return result
+
+
+@pytest.mark.rule("T41", "T42")
+def test_wanted_during_a_hop(tmp_path: Path) -> None:
+    """A writer that is wanted while a thread moves its bytes ends at once, and waits for no more of them."""
+    with staged(tmp_path, byte_pool=MeetsNewcomer, idle_timeout=600.0) as stage:
+        assert isinstance(stage.byte_pool, MeetsNewcomer)
+        stage.byte_pool.stage = stage
+        path = stage.new(4_000_000)
+        wire = stage.connect()
+        wire.begin_patch(path, 0, 4_000_000, pattern(1, 1_000_000))
+        assert wire.answer().code == "ERR_UPLOAD_INTERRUPTED"
 
 
 @pytest.mark.root

@@ -263,7 +263,7 @@ class RequestBody(Stream):
             at += little.moved
         if rest is Rest.MORE and self._left:
             rest = self._moved(await self._pool.run(zero_copy.hop, takeover.socket, fd, at, min(self._left, HOP)))
-        if rest is Rest.DRY and self._left:
+        if rest is Rest.DRY and self._left and self._wanted is None:  # it may be wanted since the hop began
             await self._patiently(takeover.readable())
 
     def _moved(self, hop: Hop) -> Rest:
