@@ -26,6 +26,7 @@ class Server(Verbs):
     """One server process. `log` is all that it has written, on both streams; a restart goes on in the same log."""
 
     command: tuple[str, ...] = ("tusd_py", "serve")
+    paths: tuple[Path, ...] = (ROOT,)  # where it finds its modules
 
     def __init__(self, *options: str, folder: Path | None = None) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="tus-"))  # short, for the Unix sockets in it
@@ -103,7 +104,7 @@ class Server(Verbs):
             text=True,
             errors="backslashreplace",
             cwd=self.home,
-            env=_environment(),
+            env=_environment(self.paths),
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -139,8 +140,8 @@ class Server(Verbs):
             self.address = (self.host, self.port)
 
 
-def _environment() -> dict[str, str]:
+def _environment(paths: tuple[Path, ...]) -> dict[str, str]:
     """Ours, without settings of whoever runs the tests. No certificates of others: aiohttp's client, which no server
     here uses, would read them all at each start."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TUSD_PY_", "PYTHON"))}
-    return {**kept, "PYTHONPATH": str(ROOT), "SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+    return {**kept, "PYTHONPATH": ":".join(map(str, paths)), "SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}

@@ -68,6 +68,7 @@ def test_guests_of_a_dead_worker() -> None:
     for number in range(4):
         guests.enter(number, "a", number % 2)
     guests.enter(0, "a", 1)
+    assert (guests.of(0), guests.of(1)) == (1, 3)
     guests.desert(0)
     assert len(guests) == 3
     guests.desert(1)

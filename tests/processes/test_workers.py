@@ -36,7 +36,7 @@ def test_connections_are_spread_evenly(start_server: StartServer) -> None:
 
 @pytest.mark.slow
 def test_ten_thousand_idle_connections(start_server: StartServer) -> None:
-    """They are spread as evenly, but for the few that came while one link was full."""
+    """They are spread as evenly, but for those that came last while one link was full."""
     server = start_server("--processes", "2", "--max-connections", "10001", *PATIENT)
     fewer, more = spread(server, 10_000)
     assert fewer + more == 10_000
@@ -59,6 +59,7 @@ def test_a_worker_dies(start_server: StartServer) -> None:
     assert served[victim].is_closed()
     assert served[other].options().status == 200
     assert len(one_each(server)) == 2
+    eventually(lambda: "connections-passed-on" in server.log, "what waited was passed on")
     assert "status=-9" in server.log
 
 
@@ -216,6 +217,30 @@ def test_workers_that_cannot_live(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert ended.stderr.count("worker-died") >= 5
     assert ended.stderr.endswith("tusd-py: The workers die as soon as they are started; the log says of what.\n")
+
+
+@pytest.mark.slow
+def test_one_that_cannot_come_back(tmp_path: Path) -> None:
+    """While another serves, nobody gives up: it is tried again, until what keeps it from starting is mended."""
+
+    class Damaged(Server):
+        paths = (tmp_path, ROOT)
+
+    server = Damaged("--processes", "2")
+    try:
+        wires = one_each(server)
+        damage = tmp_path / "aiohttp.py"
+        damage.write_text("raise SystemExit(3)\n")
+        victim, other = wires
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda: server.log.count("worker-died") > 6, "it cannot start", within=60)
+        assert wires[other].options().status == 200
+        assert server.options().status == 200
+        damage.unlink()
+        eventually(lambda: "worker-serves" in server.log, "it serves again", within=60)
+        assert server.terminate() == 0
+    finally:
+        server.remove()
 
 
 @pytest.mark.slow

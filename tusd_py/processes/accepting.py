@@ -1,4 +1,4 @@
-"""The parent accepts every connection and passes it to a worker, one after the other round the workers."""
+"""The parent accepts every connection and passes it to a worker, so that all have equally many."""
 
 from __future__ import annotations
 
@@ -116,17 +116,22 @@ class Accepting:
             _close(passed)
 
     def _put(self, passed: Passed) -> int | None:
-        """To the next worker that is attentive and whose link has room; if none is attentive, to any that has room.
-        Operators always go to the first of them, so that the others need not load what answers them."""
-        count = len(self._hosts)
-        start = self._next if passed.door is Door.UPLOADS else 0
-        order = [(start + step) % count for step in range(count)]
-        for worker in sorted(order, key=lambda worker: not self._hosts[worker].attentive):
+        """To the first whose link has room, in the order of `_order`."""
+        for worker in self._order(passed.door):
             if self._hosts[worker].link.put(passed):
                 if passed.door is Door.UPLOADS:
                     self._next = worker + 1
                 return worker
         return None
+
+    def _order(self, door: Door) -> Sequence[int]:
+        """Who is attentive comes first; of those who has the fewest connections, and of those the next one round.
+        Operators always go to the same one, so that the others need not load what answers them."""
+        count = len(self._hosts)
+        if door is not Door.UPLOADS:
+            return sorted(range(count), key=lambda worker: not self._hosts[worker].attentive)
+        order = [(self._next + step) % count for step in range(count)]
+        return sorted(order, key=lambda worker: (not self._hosts[worker].attentive, self._guests.of(worker)))
 
     # Looking at the doors
 

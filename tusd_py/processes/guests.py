@@ -19,6 +19,7 @@ class Guests:
         self.per_client = per_client
         self._guests: dict[int, Guest] = {}
         self._of_client: Counter[str] = Counter()
+        self._of_worker: Counter[int] = Counter()
 
     def __len__(self) -> int:
         return len(self._guests)
@@ -31,9 +32,14 @@ class Guests:
 
     def enter(self, number: int, client: str, worker: int) -> None:
         """It went to that worker; one that is known already went on to another."""
-        if number not in self._guests:
-            self._of_client[client] += 1
+        self.leave(number)
+        self._of_client[client] += 1
+        self._of_worker[worker] += 1
         self._guests[number] = Guest(client, worker)
+
+    def of(self, worker: int) -> int:
+        """How many it has."""
+        return self._of_worker[worker]
 
     def client(self, number: int) -> str:
         return self._guests[number].client if number in self._guests else ""
@@ -42,6 +48,7 @@ class Guests:
         guest = self._guests.pop(number, None)
         if guest is None:
             return
+        self._of_worker[guest.worker] -= 1
         self._of_client[guest.client] -= 1
         if not self._of_client[guest.client]:
             del self._of_client[guest.client]

@@ -77,7 +77,7 @@ class Parent:
         self._gate = Watch(data.processes)
         Sheet.create(data.processes / "counters", self._count + 1)
         self._sheet = Sheet.open(data.processes / "counters", self._count)  # the last row is ours
-        orders = Orders(self._begin, data.lock, self._closed, self._died, program)
+        orders = Orders(self._begin, data.lock, self._closed, self._died, self._is_serving, program)
         self._workers = [Worker(number, orders) for number in range(self._count)]
         self._guests = Guests(settings.max_connections, settings.max_connections_per_client)
         tls = settings.tls_certificate is not None
@@ -89,14 +89,12 @@ class Parent:
         async with asyncio.TaskGroup() as tasks:
             keeping = [tasks.create_task(worker.keep(), name=f"worker {worker.number}") for worker in self._workers]
             pinging = tasks.create_task(self._ping())
-            await self._until_ready()
-            self._greet()
-            reloading = tasks.create_task(self._reload_when_told())
+            serving = tasks.create_task(self._serve())
             await self._signals.stop.wait()
             notify("STOPPING=1")
+            serving.cancel()
             self._accepting.end()
             self._doors.close()
-            reloading.cancel()
             status = await self._stop(keeping)
             pinging.cancel()
         return status
@@ -111,11 +109,14 @@ class Parent:
         for worker in others:
             await worker.ready.wait()
 
-    def _greet(self) -> None:
+    async def _serve(self) -> None:
+        """Take connections once all can be served, and settings when there are new ones."""
+        await self._until_ready()
         self._accepting.begin()
         for line in self._doors.greeting(self._settings, self._data):
             print(line, flush=True)  # noqa: T201  # what scripts wait for
         notify("READY=1")
+        await self._reload_when_told()
 
     async def _stop(self, keeping: list[asyncio.Task[int]]) -> int:
         for worker in self._workers:
@@ -125,7 +126,8 @@ class Parent:
             log.error("stop-took-too-long", extra={"workers": len(late)})
         for worker in self._workers:
             worker.kill()
-        return 1 if any([await task for task in keeping]) else 0
+        ends = [await task for task in keeping]
+        return 1 if late or max(ends) > 0 else 0  # one below 0 was killed by others, like any that is replaced
 
     def _end_at_once(self) -> None:
         for worker in self._workers:
@@ -161,6 +163,9 @@ class Parent:
 
     def _begin(self, number: int) -> Begin:
         return Begin(self._settings, number, self._count, self._started)
+
+    def _is_serving(self) -> bool:
+        return any(worker.ready.is_set() for worker in self._workers)
 
     def _closed(self, connections: tuple[int, ...]) -> None:
         for connection in connections:

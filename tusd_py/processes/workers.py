@@ -43,7 +43,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # they are for the par
 
 
 class Hopeless(Exception):
-    """A worker dies again and again before it serves."""
+    """A worker dies again and again before it serves, and no other serves either, or the server never has."""
 
 
 class Orders(NamedTuple):
@@ -53,6 +53,7 @@ class Orders(NamedTuple):
     lock: int  # the data folder's lock, which workers inherit
     closed: Callable[[tuple[int, ...]], None]
     died: Callable[[int, int], None]
+    serving: Callable[[], bool]  # whether any worker does
     program: str  # the module that is a worker
 
 
@@ -94,7 +95,7 @@ class Worker:
                     return status
                 restarts = restarts.after(monotonic() - began if served else None)
                 log.error("worker-died", extra={"worker": self.number, "status": status})
-                if restarts.hopeless:
+                if restarts.hopeless and not (self._has_served and self._orders.serving()):
                     raise Hopeless
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), restarts.pause)
@@ -186,10 +187,11 @@ class Worker:
             answer.set_result(sentence)
 
     def _spawn(self, channel: socket.socket) -> subprocess.Popen[bytes]:
-        """A new program rather than a fork of this one, whose event loop it could not use. It takes its orders from the
-        channel. Signals wait until it knows that they are not for it, since a terminal sends them to all."""
+        """A new program rather than a fork of this one, whose event loop it could not use; -P, so that it loads nothing
+        that lies in the working directory. Signals wait until it knows that they are not for it, since a terminal sends
+        them to all."""
         descriptors = (channel.fileno(), self.link.theirs.fileno(), self._orders.lock)
-        command = [sys.executable, "-m", self._orders.program, *map(str, descriptors)]
+        command = [sys.executable, "-P", "-m", self._orders.program, *map(str, descriptors)]
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             return subprocess.Popen(command, pass_fds=descriptors, stdin=subprocess.DEVNULL, env=_environment())  # noqa: S603  # our own program
