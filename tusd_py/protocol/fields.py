@@ -63,7 +63,7 @@ def _is_base64(text: str) -> bool:
 def check_metadata(raw: str) -> None:
     """Refuses what T57 advises to refuse: InvalidMetadata. The field itself is stored and echoed as it came (T58)."""
     seen = set()
-    for number, pair in enumerate(raw.split(","), 1):
+    for number, pair in enumerate(_pairs(raw), 1):
         key, _, value = pair.partition(" ")
         if _KEY.fullmatch(key) is None:
             raise InvalidMetadata(f"Pair {number} of Upload-Metadata needs a key of visible ASCII without comma.")
@@ -76,8 +76,15 @@ def check_metadata(raw: str) -> None:
 
 def read_metadata(raw: str | None) -> dict[str, bytes]:
     """The keys of a checked Upload-Metadata and their decoded values, in order; a key without value has b"" (T56)."""
-    pairs = (pair.partition(" ") for pair in (raw or "").split(",") if pair)
+    pairs = (pair.partition(" ") for pair in _pairs(raw or "") if pair)
     return {key: b64decode(value) for key, _, value in pairs}
+
+
+def _pairs(raw: str) -> list[str]:
+    """Spaces behind a comma are nobody's: iOS apps with TUSKit 3 send one there."""
+    return (
+        [raw] if "," not in raw else [pair.lstrip(" ") if place else pair for place, pair in enumerate(raw.split(","))]
+    )
 
 
 def write_metadata(values: Mapping[str, bytes]) -> str:
