@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from tusd_py import __version__
-from tusd_py.cli import check, manual, serve
+from tusd_py.cli import check, manual, send, serve
 from tusd_py.config import nearest
 from tusd_py.errors import ConfigError, StartError
 
-COMMANDS = {"serve": serve, "check": check, "manual": manual}
+COMMANDS = {"serve": serve, "check": check, "manual": manual, "send": send}
 
 EXAMPLES = """examples:
   tusd-py serve                                       uploads under http://127.0.0.1:1080/files/, data in ./data
@@ -24,6 +24,8 @@ EXAMPLES = """examples:
   TUSD_PY_LOG_FORMAT=json tusd-py serve --config /etc/tusd.toml
   tusd-py check --config /etc/tusd.toml               what is in effect, where it comes from, and does it work?
   tusd-py manual > tusd.toml                          a configuration file with every option explained
+  tusd-py send film.mp4 photos/ http://127.0.0.1:1080/files/    and again, to go on after Ctrl-C or a lost network
+  ffmpeg … | tusd-py send - https://uploads.example.org/files/
 """
 
 
