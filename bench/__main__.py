@@ -107,6 +107,8 @@ def _takes_part(peer: Peer, row: Row) -> bool:
         return row.again
     if peer is OURS_TWICE:
         return row.many
+    if not peer.takes_uploads:
+        return row.by_any
     return peer.ours or not row.only_ours
 
 

@@ -57,7 +57,7 @@ def twice(row: str, metric: str, at_least: bool, bound: float, beside: str = "")
     return Must(row, metric, at_least, bound, beside, OURS_TWICE.name)
 
 
-RUSTUS, TUS_NODE, TUSD = "rustus", "@tus/server", "tusd"
+RUSTUS, TUS_NODE, TUSD, NGINX = "rustus", "@tus/server", "tusd", "nginx"
 ALL: tuple[Must, ...] = (
     *pair("patch", RUSTUS, 1.7, 0.55),
     *pair("patch", TUS_NODE, 1.9, 0.4),
@@ -75,6 +75,7 @@ ALL: tuple[Must, ...] = (
     Must("takeover", "ms", False, 5),
     Must("concat", "ms", False, 1 / 3, TUSD),
     Must("concat", "ms", False, 1.2, CP),
+    Must("download", "cpu", False, 1.5, NGINX),
     Must("growth", "mib", False, 5),
     twice("creation-32", "rate", True, 0.6, RUSTUS),
     twice("creation-32", "rate", True, 1.4, OURS.name),

@@ -14,7 +14,8 @@ compared with each other only, since another machine gives others.
 - `make bench` starts this server with its default settings but for `--processes`, and its default log (into a file),
   and the peers that it
   finds or can install: rustus by cargo (or `RUSTUS_BINARY`), `@tus/server` from npm, tuspyserver from PyPI, tusd where
-  `TUSD_BINARY` names it. Peers run at their defaults too, except that rustus's limit of 256 KiB for a body is raised.
+  `TUSD_BINARY` names it; for downloads nginx too, where it is installed, with `sendfile` and `tcp_nopush`. Peers run at
+  their defaults, except that rustus's limit of 256 KiB for a body is raised.
 - Files lie on tmpfs, at most 256 MiB for a measure (the two halves and the whole for concatenation), and are deleted
   after each, so that the same pages are used again: fresh pages cost more than a server does.
 - All servers of a row run at once and are measured in turn, round by round, in an order that moves on every round. One
@@ -40,7 +41,7 @@ compared with each other only, since another machine gives others.
 
 - The network: client and server share the machine and its cores, so that a rate is also bounded by the client; CPU
   seconds are the better figure.
-- More than two processes of one server, TLS, checksums, chunked bodies, downloads, object storage.
+- More than two processes of one server, TLS, checksums, chunked bodies, object storage.
 - Disks: on tmpfs a sync costs nothing. `--disk FOLDER` adds the first rows on a real disk.
 - Latency under a rate that a server can bear; a rate here is what saturates it.
 """

@@ -30,6 +30,7 @@ class Peer(ABC):
     name: str
     root = "/files/"
     ours = False
+    takes_uploads = True
 
     @abstractmethod
     def prepare(self, home: Path) -> str:

@@ -73,7 +73,7 @@ class Stage:
 @dataclass(frozen=True)
 class Row:
     """One line of the table. `fresh`: a new server for every sample; `again`: also on a disk and without sync; `many`:
-    also with two processes."""
+    also with two processes; `by_any`: also by servers that take no uploads."""
 
     key: str
     title: str
@@ -82,5 +82,6 @@ class Row:
     fresh: bool = False
     again: bool = False
     many: bool = False
+    by_any: bool = False
     only_ours: bool = False
     rounds: int | None = None
