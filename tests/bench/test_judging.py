@@ -8,10 +8,13 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from bench import musts, rows
-from bench.__main__ import _some_of
+from bench.__main__ import _some_of, _takes_part
 from bench.musts import Must, Verdict, judge
 from bench.page import page
 from bench.peers import ALL as PEERS
+from bench.peers import OURS_TWICE
+from bench.peers.nginx import Nginx
+from bench.peers.tusd import Tusd
 from bench.plot import svg
 from bench.report import Report, Section, remark, table, verdict_table
 from bench.rounds import Outcome, turned
@@ -88,6 +91,14 @@ def test_musts_of_two_processes_are_judged_by_their_own_figures() -> None:
     [verdict] = judge(row, [musts.twice("patch", "rate", True, 1.4, "tusd-py")])
     assert verdict.met
     assert "1 PATCH, MiB/s (tusd-py x2) | ≥ 1.4 x tusd-py | 1.40 x" in verdict_table([verdict], [ROW])
+
+
+def test_who_takes_part() -> None:
+    """A server that takes no uploads is measured where it can be, this one with two processes where that counts."""
+    by_any = {row.key for row in rows.ALL if _takes_part(Nginx(), row)}
+    assert by_any == {"download"}
+    assert not any(_takes_part(Tusd(), row) for row in rows.ALL if row.only_ours)
+    assert {row.key for row in rows.ALL if row.many} == {row.key for row in rows.ALL if _takes_part(OURS_TWICE, row)}
 
 
 def test_table_holds_medians_and_reasons() -> None:

@@ -26,7 +26,8 @@ from tusd_py.locks.memory import MemoryLocks
 from tusd_py.protocol.downloads import Offer
 from tusd_py.protocol.limits import Limits
 from tusd_py.records.memory import MemoryRecords
-from tusd_py.storage.body import Chunks
+from tusd_py.storage.base import Storage
+from tusd_py.storage.body import Chunks, LoopGuard
 from tusd_py.storage.local import Durability, LocalStorage
 from tusd_py.threads import Pool
 from tusd_py.uploads.backing import Backing
@@ -96,6 +97,7 @@ class Stage(Verbs):
         byte_pool: Callable[[str, int], Pool] = Pool,
         locations: Locations | None = None,
         offer: Offer | None = None,
+        storage: Callable[[], Storage] | None = None,
     ) -> None:
         self.folder = folder
         self.events: list[Event] = []
@@ -106,6 +108,7 @@ class Stage(Verbs):
         self._limits = limits
         self._reader = partial(BodyReader, idle_timeout=idle_timeout, minimum_rate=minimum_rate, zero_copy=zero_copy)
         self._downloads = partial(Downloads, offer=offer or Offer(), idle_timeout=idle_timeout, sendfile=zero_copy)
+        self._make_storage = storage or self._on_disk
         self._locations = locations or Locations("/files/", public_url=None, path_only=True, trusted_proxies=())
         self._handler_cancellation = handler_cancellation
         self._tls = tls
@@ -181,13 +184,7 @@ class Stage(Verbs):
     async def _open(self) -> asyncio.Server:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self.records = MemoryRecords()
-        self.storage = LocalStorage(
-            self.folder,
-            durability=Durability.OS,
-            byte_pool=self.byte_pool,
-            sync_pool=self._sync_pool,
-            instruments=self.instruments,
-        )
+        self.storage, guard = self._make_storage(), LoopGuard()
         backing = Backing(
             self.storage,
             self.records,
@@ -196,12 +193,12 @@ class Stage(Verbs):
             self.instruments,
             patience=PATIENCE,
         )
-        in_memory = partial(Chunks, pool=self.byte_pool, guard=self.storage.guard)
+        in_memory = partial(Chunks, pool=self.byte_pool, guard=guard)
         self.uploads = Uploads(backing, self._limits, in_memory=in_memory)
         handler = Handler(
             self.uploads,
-            self._reader(self.byte_pool, self.storage.guard, self.instruments),
-            self._downloads(self.uploads, self.byte_pool, self.storage.guard),
+            self._reader(self.byte_pool, guard, self.instruments),
+            self._downloads(self.uploads, self.byte_pool, guard),
             CORS,
             self._locations,
             self.instruments,
@@ -221,6 +218,15 @@ class Stage(Verbs):
         server = await self._loop.create_server(self.edge, "127.0.0.1", 0, ssl=self._tls)
         self.address: tuple[str, int] = server.sockets[0].getsockname()[:2]
         return server
+
+    def _on_disk(self) -> Storage:
+        return LocalStorage(
+            self.folder,
+            durability=Durability.OS,
+            byte_pool=self.byte_pool,
+            sync_pool=self._sync_pool,
+            instruments=self.instruments,
+        )
 
     async def _others(self) -> web.Server:
         async def other(request: web.Request) -> web.Response:

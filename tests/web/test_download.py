@@ -19,6 +19,7 @@ from tests.storage.desk import descriptors
 from tests.web.stage import PATIENCE, Stage, pattern, staged
 from tusd_py.protocol.downloads import Offer
 from tusd_py.protocol.ranges import Span
+from tusd_py.storage.memory import MemoryStorage
 from tusd_py.web.sendfile import HOP, Parcel, Rest, hop
 
 LOOPS = ("uvloop", "asyncio")
@@ -176,6 +177,19 @@ def test_through_tls(loop: str, tmp_path: Path) -> None:
         assert wire.head(path).offset == len(data)
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_storage_without_files(loop: str, tmp_path: Path) -> None:
+    """What has no descriptor to offer is read and sent, whole and in parts."""
+    data = os.urandom(3 * MIB)
+    with staged(tmp_path, loop, storage=MemoryStorage) as stage:
+        wire = stage.connect()
+        path = wire.new(len(data), body=data)
+        assert wire.get(path).body == data
+        answer = wire.get(path, {"Range": "bytes=-5,0-1999999"})
+        assert [body for _, body in parts(answer)] == [data[-5:], data[:2_000_000]]
+        assert wire.head(path).offset == len(data)
+
+
 # Readers
 
 
@@ -255,14 +269,18 @@ def test_takes_nothing(impatient: Stage) -> None:
         wire.answer()
 
 
-def test_takes_little(impatient: Stage) -> None:
-    """A client that reads slowly, but goes on reading, gets all of it, however long that takes."""
-    data = os.urandom(12 * MIB)
-    wire = Slow(impatient.address, pause=0.05, bite=256 << 10)
-    path = put(impatient, data)
-    wire.begin("GET", path)
-    assert wire.answer().body == data
-    wire.close()
+@pytest.mark.slow
+@pytest.mark.parametrize(("loop", "straight"), WAYS)
+def test_takes_little(loop: str, straight: bool, tmp_path: Path) -> None:
+    """A client that reads so slowly that its socket takes more only now and then, later than the idle timeout, gets all
+    of it, however long that takes."""
+    data = os.urandom(10 * MIB)
+    with staged(tmp_path, loop, zero_copy=straight, idle_timeout=0.1) as stage:
+        path = stage.new(len(data), body=data)
+        wire = Slow(stage.address, pause=0.02, bite=64 << 10)
+        wire.begin("GET", path)
+        assert wire.answer().body == data
+        wire.close()
 
 
 class Slow(Wire):
@@ -274,7 +292,9 @@ class Slow(Wire):
 
     def _more(self) -> bytes:
         self._clock.wait(self._pause)
-        return self._socket.recv(self._bite)
+        data = self._socket.recv(self._bite)
+        assert data, "cut off"
+        return data
 
 
 @pytest.mark.parametrize("loop", LOOPS)

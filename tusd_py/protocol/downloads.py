@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 from tusd_py.protocol import conditions, ranges
-from tusd_py.protocol.conditions import Validators
+from tusd_py.protocol.conditions import Fields, Validators
 from tusd_py.protocol.dispositions import disposition, media_type
 from tusd_py.protocol.fields import read_metadata
 from tusd_py.protocol.ranges import Span
@@ -23,10 +23,6 @@ _GUARDED = (
     "Cache-Control: private, no-cache\r\nAccept-Ranges: bytes\r\n"
 )
 _HANDED_OVER = {"x-accel-redirect": "X-Accel-Redirect", "x-sendfile": "X-Sendfile"}
-
-
-class Fields(conditions.Fields, Protocol):
-    """Header fields, found by names in any case."""
 
 
 @dataclass(frozen=True, slots=True)
