@@ -67,6 +67,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("stamps", "surroundings", "turnstile", "web.crowded", "web.edge"),
     ),
     "alone": ("app", "datafolder", "doors", "errors", "logs", "process", "settings", "surroundings"),
+    "operating": ("app", "datafolder", "doors", "errors", "migrations", "settings", "surroundings", "upload"),
     "app": EVERYTHING,
     "policies": ("errors", "protocol", "settings", "storage.base", "web"),  # the composition root's reading of settings
     "cli": EVERYTHING,

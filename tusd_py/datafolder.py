@@ -23,7 +23,7 @@ class DataFolder:
     """The locked folder. The kernel lets go of the lock when the process dies, however it dies; where workers have
     inherited it, when the last of them has."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, restoring: bool = False) -> None:
         self.path = path
         self._owned = True
         try:
@@ -39,11 +39,11 @@ class DataFolder:
         except StartError:
             os.close(self.lock)
             raise
-        if not self.database.exists() and _has_entries(self.uploads):
+        if not restoring and not self.database.exists() and _has_entries(self.uploads):
             self.close()
             raise StartError(
                 f"The upload folder {path} holds uploads but no {DATABASE}, without which all of them would be swept; "
-                "put it back, or choose another --upload-dir to start empty."
+                "put it back by tusd-py restore, or choose another --upload-dir to start empty."
             )
 
     @classmethod
@@ -105,12 +105,25 @@ class DataFolder:
 
     def _is_answered(self) -> bool:
         """Whether somebody listens on the control socket."""
-        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        connection = dialled(self.path)
+        if connection is not None:
+            connection.close()
+        return connection is not None
+
+
+def dialled(path: Path) -> socket.socket | None:
+    """A connection to the control socket of the server that has this folder; None if there is none that answers."""
+    caller = socket.socket(socket.AF_UNIX)
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            with socket.socket(socket.AF_UNIX) as caller:
-                return caller.connect_ex(f"/proc/self/fd/{folder}/{CONTROL}") == 0
+            caller.connect(f"/proc/self/fd/{folder}/{CONTROL}")
         finally:
             os.close(folder)
+    except OSError:
+        caller.close()
+        return None
+    return caller
 
 
 def _has_entries(folder: Path) -> bool:

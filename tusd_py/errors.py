@@ -330,5 +330,9 @@ class StartError(Exception):
     """The server cannot start; the message says what to do."""
 
 
+class CommandError(Exception):
+    """A command failed on the way; the message says of what."""
+
+
 class ConfigError(StartError):
     """The configuration is wrong; the message names the key and what is allowed."""

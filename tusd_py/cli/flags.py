@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, TypeAlias, TypeVar, get_args
 
 from pydantic.fields import FieldInfo
 
 from tusd_py.config import HEADINGS, Loaded, Metavar, Options, flag, load
+
+T = TypeVar("T")
+Commands: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001  # argparse has no other name for it
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +25,29 @@ def add(parser: argparse.ArgumentParser) -> None:
         if key in opening:
             group = parser.add_argument_group(opening[key])
         _add(group, key, field, f"{field.description} (default: {defaults[key]})")
+
+
+def add_folder(parser: argparse.ArgumentParser) -> None:
+    """Add what finds the data folder, and so the server: the same settings that `serve` has."""
+    group = parser.add_argument_group("the data folder")
+    group.add_argument("--config", metavar="FILE", type=Path, help="the server's configuration file")
+    _add(group, "upload_dir", Options.model_fields["upload_dir"], "the server's upload_dir, if not from there")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for scripts: one JSON object a line")
+
+
+def typed(read: Callable[[object], T]) -> Callable[[str], T]:
+    """A reader of spelling.py as argparse wants it."""
+
+    def reader(text: str) -> T:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{error}, not {text!r}") from error
+
+    return reader
 
 
 def read(arguments: argparse.Namespace) -> Loaded:

@@ -1,4 +1,4 @@
--- Bytes that no record names, as a restore found them: the sweep spares them (restore.py says why).
+-- Bytes that no record names, as a restore found them: the sweep spares them (operating/restore.py says why).
 
 CREATE TABLE spared (
     id TEXT PRIMARY KEY
