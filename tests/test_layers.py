@@ -37,13 +37,15 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "jobs": ("errors", "upload", "database", "instruments", "threads", "storage.base"),
     "counters": ("errors",),
     "usage": (),
+    "figures": (),
+    "exposition": ("figures", "usage"),
     "metrics": (
         "errors",
         "upload",
         "hooks.events",
         "instruments",
         "counters",
-        "usage",
+        *("exposition", "figures"),
     ),  # the closed sets of its labels
     "client": ("errors", "protocol"),
     "uploads": (

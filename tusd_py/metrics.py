@@ -15,17 +15,6 @@ import asyncio
 import platform
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.metrics_core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
-
 from tusd_py import __version__
 from tusd_py.counters import Count, Counts, Durations, Labels, SharedCount, Sheet
 from tusd_py.errors import (
@@ -39,10 +28,10 @@ from tusd_py.errors import (
     UploadSizeExceeded,
     UploadStopped,
 )
+from tusd_py.figures import Figure, Histogram
 from tusd_py.hooks import events
 from tusd_py.hooks.events import Event
 from tusd_py.upload import Kind
-from tusd_py.usage import usage
 
 METHODS = ("OPTIONS", "POST", "HEAD", "PATCH", "DELETE", "GET")
 BACKGROUND = ("checkpoint", "finish", "sweep", "sync")  # who calls background_failed; a test reads the code for it
@@ -141,23 +130,23 @@ class Metrics:
     def exposition(self, open_uploads: int | None = None) -> tuple[bytes, str]:
         """The text for Prometheus and its content type; `open_uploads` as counted in the records, None if they do not
         answer."""
-        processes = usage(self._sheet.pids(), self._sheet.parent)
-        registry = CollectorRegistry()
-        registry.register(_Scrape([*processes, *self._families(), *_gauge("open_uploads", open_uploads)]))
-        return generate_latest(registry), CONTENT_TYPE_LATEST
+        from tusd_py.exposition import exposition  # when somebody looks: of many processes few are ever asked
 
-    def _families(self) -> Iterator[Metric]:
-        yield from self._request_families()
-        yield from self._upload_families()
-        yield from self._disk_families()
+        figures = [*self._figures(), *_gauge("open_uploads", open_uploads)]
+        return exposition(figures, self._sheet.pids(), self._sheet.parent)
+
+    def _figures(self) -> Iterator[Figure | Histogram]:
+        yield from self._of_requests()
+        yield from self._of_uploads()
+        yield from self._of_disks()
         self.refresh()
         for name, place in self._gauges.items():
             yield from _gauge(name, self._sheet.total(place) if name in self._asked else None)
         yield from _gauge("free_disk_bytes", self._ask("free_disk_bytes"))
         build = {"version": __version__, "python": platform.python_version()}
-        yield InfoMetricFamily("tusd_py_build", "Which version runs.", value=build)
+        yield Figure("gauge", "build_info", "Which version runs.", {tuple(build.values()): 1}, tuple(build))
 
-    def _request_families(self) -> Iterator[Metric]:
+    def _of_requests(self) -> Iterator[Figure]:
         yield _labelled(
             ("requests", "Requests to the upload port that were understood, by effective method."),
             self._requests,
@@ -167,14 +156,14 @@ class Metrics:
         yield _counted("received_bytes", "Bytes of bodies kept, counted as they come.", self._received)
         yield _labelled(("interrupted", "Bodies that ended early, by stable code."), self._interrupted, "reason")
 
-    def _upload_families(self) -> Iterator[Metric]:
+    def _of_uploads(self) -> Iterator[Figure]:
         yield _labelled(("uploads_created", "Uploads created, by kind."), self._created, "kind")
         yield _labelled(("uploads_finished", "Uploads finished, by kind."), self._finished, "kind")
         for event, count in self._ended.items():
             what = event.__name__.removeprefix("Upload").lower()
             yield _counted(f"uploads_{what}", f"Uploads {ENDED[what]}.", count)
 
-    def _disk_families(self) -> Iterator[Metric]:
+    def _of_disks(self) -> Iterator[Figure | Histogram]:
         yield _histogram("sync_seconds", "How long data syncs took.", self._syncs)
         yield _histogram("commit_seconds", "How long database transactions took.", self._commits)
         yield _counted("committed_requests", "Requests whose writes those transactions carried.", self._committed)
@@ -202,34 +191,23 @@ ENDED = {
 }
 
 
-class _Scrape(Collector):
-    def __init__(self, families: list[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> list[Metric]:
-        return self._families
-
-
-def _labelled(told: tuple[str, str], counts: Counts, *labels: str) -> CounterMetricFamily:
+def _labelled(told: tuple[str, str], counts: Counts, *labels: str) -> Figure:
     name, help = told
-    family = CounterMetricFamily(f"tusd_py_{name}_total", help, labels=labels)
-    for values, count in counts.totals():
-        family.add_metric(values, count)
-    return family
+    return Figure("counter", name, help, dict(counts.totals()), labels)
 
 
-def _counted(name: str, help: str, count: Count) -> CounterMetricFamily:
-    return CounterMetricFamily(f"tusd_py_{name}_total", help, value=count.total())
+def _counted(name: str, help: str, count: Count) -> Figure:
+    return Figure("counter", name, help, {(): count.total()})
 
 
-def _histogram(name: str, help: str, durations: Durations) -> HistogramMetricFamily:
+def _histogram(name: str, help: str, durations: Durations) -> Histogram:
     buckets, seconds = durations.totals()
-    return HistogramMetricFamily(f"tusd_py_{name}", help, buckets=buckets, sum_value=seconds)
+    return Histogram(name, help, buckets, seconds)
 
 
-def _gauge(name: str, value: int | None) -> Iterator[Metric]:
+def _gauge(name: str, value: int | None) -> Iterator[Figure]:
     if value is not None:
-        yield GaugeMetricFamily(f"tusd_py_{name}", GAUGES[name], value=value)
+        yield Figure("gauge", name, GAUGES[name], {(): value})
 
 
 def _answers(error: type[TusError] = TusError) -> set[Labels]:

@@ -171,7 +171,7 @@ async def test_one_leads_at_a_time(tmp_path: Path) -> None:
     ("module", "absent"),
     [
         ("parent", {"aiohttp", "sqlite3", "uvloop", "prometheus_client", "pydantic"}),
-        ("worker", {"pydantic", "pydantic_settings"}),
+        ("worker", {"pydantic", "pydantic_settings", "prometheus_client"}),
     ],
 )
 def test_a_process_loads_what_it_needs(module: str, absent: set[str]) -> None:
