@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import sqlite3
 import stat
 import threading
@@ -16,6 +17,7 @@ import pytest
 from tests.acceptance.wire import eventually
 from tests.conftest import StartServer
 from tests.operating.commanding import Commands, OnFolder, finished, id_of
+from tusd_py.datafolder import DataFolder
 
 LEFT_OVER = "L" * 22
 
@@ -123,10 +125,12 @@ def test_a_restore_that_died_half_way_is_done_again(start_server: StartServer, c
     early = finished(server, "early")
     assert commands("backup", copy).code == 0
     late = finished(server, "late")
+    database, log = server.folder / "tusd.db", server.folder / "tusd.db-wal"
+    shutil.copy(log, server.home / "wal")
     server.kill()
-    database = server.folder / "tusd.db"
-    assert Path(f"{database}-wal").stat().st_size > 0
+    DataFolder(server.folder).close()  # workers that were left alone have ended
     database.rename(server.home / "aside.db")
+    shutil.copy(server.home / "wal", log)
     (server.folder / "tusd.db.restoring").write_bytes(b"half")
     assert commands("uploads", "list").code == 2
     restored = commands("restore", copy)
