@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ARGS ?=
 ROUNDS ?= 20
 
-.PHONY: help install develop serve test test-slow test-processes check format lock wheel bench crash strace root clean
+.PHONY: help install develop serve test test-slow test-processes check format lock wheel bench crash strace root send-large clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -69,6 +69,9 @@ strace: $(DEVELOPED)  ## kill and fail at every system call that matters (needs 
 
 root: $(DEVELOPED)  ## real disks that are full or read-only, ordinary users (needs to be root)
 	$(PYTHON) -m pytest -n 2 -m root $(ARGS)
+
+send-large: $(DEVELOPED)  ## send a file of 5 GiB through a network that is cut every 50 MiB (10 GiB of disk)
+	LARGE_FILE_MIB=5120 $(PYTHON) -m pytest -m slow tests/client/test_send.py -k "large_file and plain" $(ARGS)
 
 clean:  ## remove what was built; data stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

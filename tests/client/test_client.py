@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from aiohttp.test_utils import TestServer
 
 from tests.client.moody import Moody
@@ -276,6 +279,30 @@ async def test_silence_is_a_lost_connection(film: Path) -> None:
             await upload(film, f"http://127.0.0.1:{port}/", options)
     with pytest.raises(GaveUp, match=f"cannot connect to 127.0.0.1:{port}: Connection refused"):
         await upload(film, f"http://127.0.0.1:{port}/", options)
+
+
+async def test_an_unknown_certificate(aiohttp_server: Callable[..., Awaitable[TestServer]], film: Path) -> None:
+    """Nothing goes to a server whose certificate nobody we know has signed, and it is not asked twice."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    moody = Moody()
+    server = await aiohttp_server(moody.application(), ssl=context)
+    with pytest.raises(Refused, match="certificate cannot be trusted: unable to get local issuer"):
+        await upload(film, str(server.make_url("/files/")), QUICK)
+    assert moody.asked == []
+
+
+async def test_they_fail_together(film: Path) -> None:
+    """Many uploads to a server that is not there give up once, and not one after the other."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    heard: list[object] = []
+    async with Client(f"http://127.0.0.1:{port}/", QUICK) as client:
+        outcomes = await asyncio.gather(
+            *(client.upload(film, report=heard.append) for _ in range(9)), return_exceptions=True
+        )
+    assert [type(outcome) for outcome in outcomes] == [GaveUp] * 9
+    assert len([event for event in heard if isinstance(event, Waiting)]) == 3
 
 
 async def test_a_key_that_cannot_be(serve: Serve, film: Path) -> None:

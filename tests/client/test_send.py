@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -165,6 +169,32 @@ def test_files_and_folders(server: Server, tmp_path: Path, capsys: pytest.Captur
     assert head["Upload-Metadata"] == (
         "filename Yi5wbmc=,relativePath YWxidW0vaW5uZXIvYi5wbmc=,filetype aW1hZ2UvcG5n,owner YW5uPTE="
     )
+
+
+def test_standard_input_that_is_closed(server: Server) -> None:
+    """What cannot be read is told, and nobody waits for it."""
+    process = started("--json", "-", server.url, preexec_fn=lambda: os.close(0))
+    out, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert json.loads(out)["error"] == "source-unreadable"
+
+
+def test_a_terminal_has_bars(server: Server, film: Path) -> None:
+    """A person sees name, share, rate and time left."""
+    ours, theirs = pty.openpty()
+    with open(ours, "rb", buffering=0) as terminal:
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tusd_py", "send", str(film), server.url],
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        os.close(theirs)
+        out, _ = process.communicate(timeout=20)
+        shown = terminal.read(100_000).decode()
+    assert re.search(r"film\.mp4: +\d+%\|.*\| .*/5\.00M \[.*B/s\]", shown)
+    assert out.decode().startswith(server.url)
 
 
 def test_a_single_file_prints_its_url(server: Server, film: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -344,10 +374,13 @@ def test_a_large_file_over_cuts(start_server: StartServer, tmp_path: Path, send:
     size = int(os.environ.get("LARGE_FILE_MIB", "1024"))
     server = start_server()
     path = tmp_path / "large"
-    with path.open("wb") as file:
-        for _ in range(size // 8):
-            file.write(os.urandom(MIB) * 8)
-    with CuttingProxy((server.host, server.port), range(50 * MIB, 4 * size * MIB, 50 * MIB)) as proxy:
-        (told,) = send(*flags, path, proxy.url(server.files))
-        assert proxy.cuts_made >= size // 50
-    assert there(server, told) == file_digest(path)
+    try:
+        with path.open("wb") as file:
+            for _ in range(size // 8):
+                file.write(os.urandom(MIB) * 8)
+        with CuttingProxy((server.host, server.port), range(50 * MIB, 4 * size * MIB, 50 * MIB)) as proxy:
+            (told,) = send(*flags, path, proxy.url(server.files))
+            assert proxy.cuts_made >= size // 50
+        assert there(server, told) == file_digest(path)
+    finally:
+        path.unlink()

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from tusd_py.cli.outgoing import Outgoing
 from tusd_py.cli.shows import Outcome, Show
-from tusd_py.client import Bookmarks, Client, Options, SendError, Uploaded
+from tusd_py.client import Bookmarks, Client, GaveUp, Options, SendError, SourceUnreadable, Uploaded
 from tusd_py.client.events import Report
 
 PIECE = 256 << 10  # bytes of standard input
+STANDARD_INPUT = 0  # its descriptor
 FINISHED, FAILED, FOR_NOW = 0, 1, 3  # exit codes; 2 is wrong usage, 128 + n the end by a signal
 
 
@@ -63,6 +64,8 @@ class Batch:
 
     async def _one_by_one(self, client: Client, waiting: Iterator[Outgoing], outcomes: list[Outcome]) -> None:
         for outgoing in waiting:
+            if any(outcome.code == GaveUp.code for outcome in outcomes):
+                return  # whatever failed so often would fail for the others too
             report = self.show.began(outgoing)
             started = time.monotonic()
             try:
@@ -110,13 +113,16 @@ async def _upload(client: Client, outgoing: Outgoing, report: Report) -> Uploade
 
 async def standard_input() -> AsyncIterator[bytes]:
     """Read in a thread that nobody has to wait for: one that waits for a terminal would hold up the end."""
-    pieces: asyncio.Queue[bytes] = asyncio.Queue(maxsize=4)
+    pieces: asyncio.Queue[bytes | OSError] = asyncio.Queue(maxsize=4)
     loop = asyncio.get_running_loop()
 
     def read() -> None:
-        piece = b"-"
-        while piece:
-            piece = os.read(0, PIECE)
+        piece: bytes | OSError = b"-"
+        while piece and isinstance(piece, bytes):
+            try:
+                piece = os.read(STANDARD_INPUT, PIECE)
+            except OSError as error:
+                piece = error
             try:
                 asyncio.run_coroutine_threadsafe(pieces.put(piece), loop).result()
             except (RuntimeError, asyncio.CancelledError):  # the loop has ended before the input
@@ -124,4 +130,6 @@ async def standard_input() -> AsyncIterator[bytes]:
 
     threading.Thread(target=read, daemon=True).start()
     while piece := await pieces.get():
+        if isinstance(piece, OSError):
+            raise SourceUnreadable(f"standard input cannot be read: {piece.strerror}") from piece
         yield piece

@@ -32,7 +32,7 @@ class Client:
         silence = self._options.patience.silence
         self._connection = Connection(endpoint, self._options.headers, self._options.bearer, silence)
         self._offer: Offer | None = None
-        self._asking = asyncio.Lock()
+        self._asking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         await self._connection.__aenter__()
@@ -41,6 +41,9 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
         await self._connection.__aexit__(kind, error, at)
 
     async def upload(
@@ -71,12 +74,13 @@ class Client:
         return Sending(self._connection, self._endpoint, self._options, encoded, report)
 
     async def _offered(self, sending: Sending) -> Offer:
-        """What the server says of itself, asked once for all uploads."""
-        async with self._asking:
-            if self._offer is None:
-                await sending.persistence().until_heard(self._discover)
-                assert self._offer is not None
-            return self._offer
+        """What the server says of itself: asked once for all uploads, which also fail together if it never answers."""
+        if self._offer is None:
+            if self._asking is None or self._asking.done():
+                self._asking = asyncio.create_task(sending.persistence().until_heard(self._discover))
+            await asyncio.shield(self._asking)
+            assert self._offer is not None
+        return self._offer
 
     async def _discover(self) -> Setback | None:
         answer = await self._connection.ask("OPTIONS", self._endpoint, {})

@@ -76,13 +76,14 @@ class Connection:
         await self._session.close()
 
     async def ask(self, method: str, url: str, fields: Mapping[str, str], body: Body | None = None) -> Answer:
-        """One request. Raises Lost, Refused for a certificate that cannot be trusted, and what the source raises."""
+        """One request. Raises Lost, Refused for a certificate that cannot be trusted, what the source raises."""
         try:
             return await self._ask(method, url, fields, body)
         except TimeoutError as error:
             raise Lost(f"nothing moved for {self._silence:g} seconds") from error
-        except aiohttp.ClientSSLError as error:
-            raise Refused(f"no trust in the server's certificate: {error}", 0) from error
+        except aiohttp.ClientConnectorCertificateError as error:
+            why = getattr(error.certificate_error, "verify_message", "") or error.certificate_error
+            raise Refused(f"the server's certificate cannot be trusted: {why}", 0) from error
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             raise Refused(f"{url} is no URL to send to", 0) from error
         except (aiohttp.ClientError, OSError) as error:
@@ -120,12 +121,16 @@ class Connection:
 @lru_cache(maxsize=64)
 def proxy_for(origin: URL) -> str | None:
     """What the environment says (https_proxy, no_proxy …), as for curl."""
-    return None if proxy_bypass(str(origin.host)) else getproxies().get(origin.scheme)
+    proxy = None if proxy_bypass(str(origin.host)) else getproxies().get(origin.scheme)
+    return proxy if proxy and proxy.startswith(("http://", "https://")) else None
 
 
 def _why(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"there is no address for {error.host}"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return f"no encrypted connection to {error.host}:{error.port}"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"cannot connect to {error.host}:{error.port}: {os.strerror(error.errno or 0)}"
+        why = f": {os.strerror(error.errno)}" if error.errno else ""
+        return f"cannot connect to {error.host}:{error.port}{why}"
     return "the connection was lost"
