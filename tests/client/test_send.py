@@ -316,6 +316,13 @@ def test_failures_for_scripts(server: Server, film: Path, send: Json) -> None:
     assert (told["state"], told["error"], told["resumable"]) == ("failed", "gave-up", True)
 
 
+def test_no_further_file_is_tried(film: Path, send: Json) -> None:
+    """Once a server failed for too long, the other files are left for the next run."""
+    with CuttingProxy(("127.0.0.1", 1)) as nobody:
+        told = send("--at-once", "1", "--retries", "1", film, film, film, nobody.url("/files/"), code=3)
+    assert [one["error"] for one in told] == ["gave-up"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
