@@ -202,6 +202,22 @@ def test_operators_are_answered_by_any(start_server: StartServer) -> None:
 
 
 @pytest.mark.slow
+def test_operators_are_no_guests(start_server: StartServer) -> None:
+    """One who waited while both workers died is answered by their successors, and takes nobody's place."""
+    server = start_server("--processes", "2", "--max-connections", "2")
+    old = workers(server)
+    for pid in old:
+        os.kill(pid, signal.SIGSTOP)
+    with Wire(str(server.folder / "control.sock")) as operator:
+        operator.begin("GET", "/readyz")
+        for pid in old:
+            os.kill(pid, signal.SIGKILL)
+        assert operator.answer().status == 200
+    eventually(lambda: server.log.count("worker-serves") == 2, "both are replaced")
+    assert len(one_each(server)) == 2
+
+
+@pytest.mark.slow
 def test_workers_that_cannot_live(tmp_path: Path) -> None:
     """The parent gives up with a sentence and exit code 1 when they die as soon as they are started."""
     (tmp_path / "aiohttp.py").write_text("raise SystemExit(3)\n")  # which only workers load

@@ -63,14 +63,12 @@ class Accepting:
     def rehouse(self, worker: int) -> None:
         """That worker has died: what waited in its link goes to the others, what it served is gone."""
         waiting = list(take(self._hosts[worker].link.theirs, at_most=1 << 20))
-        kept = {passed.number for passed in waiting}
-        for passed in waiting:
-            self._guests.enter(passed.number, self._guests.client(passed.number), -1)
+        clients = [self._guests.client(passed.number) for passed in waiting]
         self._guests.desert(worker)
-        for passed in waiting:
-            self._pass_on(passed, self._guests.client(passed.number))
-        if kept:
-            log.info("connections-passed-on", extra={"connections": len(kept), "worker": worker})
+        for passed, client in zip(waiting, clients, strict=True):
+            self._pass_on(passed, client)
+        if waiting:
+            log.info("connections-passed-on", extra={"connections": len(waiting), "worker": worker})
 
     def _accept(self, door: Door, listener: socket.socket) -> None:
         for _ in range(MOST_AT_ONCE):
