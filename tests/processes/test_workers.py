@@ -7,17 +7,19 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.server import ROOT, Server
-from tests.acceptance.wire import Wire, eventually
+from tests.acceptance.wire import TUS, Wire, eventually
 from tests.conftest import StartServer
 from tests.operations.running import MIB, Certificate, TlsWire, reload
 from tests.operations.test_limits import PER_CLIENT, turned_away
 from tests.processes.family import holders, kill, leader, one_each, workers
+from tusd_py.turnstile import Watch
 
 PATIENT = ("--keep-alive", "10m", "--head-timeout", "10m")
 
@@ -183,6 +185,16 @@ def test_connections_are_counted_together(start_server: StartServer, limit: str)
 
 
 @pytest.mark.slow
+def test_an_idle_worker_is_small(start_server: StartServer) -> None:
+    """Each further process takes at most 45 MiB."""
+    server = start_server("--processes", "2")
+    one_each(server)
+    for pid in [server.pid, *workers(server)]:
+        told = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        assert int(told.split("Rss:")[1].split()[0]) < 45 << 10  # KiB
+
+
+@pytest.mark.slow
 def test_operators_are_answered_by_any(start_server: StartServer) -> None:
     """The private port and the control socket answer whichever worker dies."""
     server = start_server("--processes", "2", "--ops-listen", "127.0.0.1:0")
@@ -275,3 +287,37 @@ def test_a_worker_that_hangs(start_server: StartServer) -> None:
     eventually(lambda: wires[other].offset(path) == 3, "its upload is free")
     eventually(lambda: len(workers(server)) == 2 and victim not in workers(server), "it is replaced", within=2)
     assert wires[other].patch(path, 3, b"x" * 997).offset == 1000
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_in_the_gate(start_server: StartServer) -> None:
+    """One that is stopped while it is its turn at the database keeps the others from writing, not from reading, and
+    not for longer than ten seconds."""
+    server = start_server("--processes", "2")
+    wires = one_each(server)
+    victim, other = wires
+    path = wires[other].new(10, body=b"abc")
+    gate = Watch(server.folder / "processes")
+    database = sqlite3.connect(server.folder / "tusd.db", isolation_level=None)
+    database.execute("BEGIN IMMEDIATE")
+    wires[victim].begin("POST", "/files/", {**TUS, "Upload-Length": "10", "Content-Length": "0"})
+
+    def is_its_turn() -> bool:
+        holder = gate.holder()
+        return holder is not None and holder.pid == victim
+
+    eventually(is_its_turn, "it waits in the gate")
+    os.kill(victim, signal.SIGSTOP)
+    database.execute("ROLLBACK")
+    database.close()
+    began = time.monotonic()
+    assert wires[other].offset(path) == 3
+
+    def is_created() -> bool:
+        answer = server.create(10)
+        assert answer.status in (201, 503)
+        return answer.status == 201
+
+    eventually(is_created, "another's turn", within=12)
+    assert time.monotonic() - began < 12
+    eventually(lambda: "worker-serves" in server.log, "it is replaced")
