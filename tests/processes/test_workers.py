@@ -117,6 +117,20 @@ def test_bodies_end_in_all_workers(start_server: StartServer) -> None:
 
 
 @pytest.mark.slow
+def test_stopping_may_take_its_time(start_server: StartServer) -> None:
+    """A worker that is still busy with a client is given all of shutdown_timeout, and not taken for one that hangs."""
+    server = start_server("--processes", "2", "--shutdown-timeout", "11s")
+    path = server.new(32 * MIB, body=bytes(32 * MIB))
+    wire = server.connect()
+    wire.begin("GET", path)  # and reads nothing
+    began = time.monotonic()
+    os.kill(server.pid, signal.SIGTERM)
+    server.wait()
+    assert time.monotonic() - began < 14
+    assert "worker-hangs" not in server.log
+
+
+@pytest.mark.slow
 def test_control_c_is_heard_by_the_parent_only(start_server: StartServer) -> None:
     """A terminal sends SIGINT to all of them: the workers wait for their parent's word."""
     server = start_server("--processes", "2")

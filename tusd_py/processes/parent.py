@@ -18,7 +18,7 @@ from tusd_py.counters import Sheet
 from tusd_py.datafolder import DataFolder
 from tusd_py.doors import Doors
 from tusd_py.errors import StartError
-from tusd_py.process import how_many, notify, raise_open_file_limit
+from tusd_py.process import how_many, notify, raise_open_file_limit, reason_of
 from tusd_py.processes.accepting import Accepting
 from tusd_py.processes.guests import Guests
 from tusd_py.processes.messages import Begin, Bereaved, TurnedAway
@@ -52,6 +52,8 @@ async def _serve(settings: Settings, data: DataFolder, read_again: Callable[[], 
     doors = Doors(settings, data)
     try:
         return await Parent(settings, data, doors, read_again, program).serve()
+    except OSError as error:
+        raise StartError(f"{data.processes} cannot be used: {reason_of(error)}.") from error
     except BaseExceptionGroup as group:
         if group.subgroup(Hopeless) is None:
             raise _first(group) from None

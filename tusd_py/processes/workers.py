@@ -105,7 +105,7 @@ class Worker:
 
     def ping(self) -> None:
         """Once every PING_EVERY seconds; kills a worker that has not answered for long."""
-        if self._channel is None or self._process is None or not self._begun:
+        if self._channel is None or self._process is None or not self._begun or self._stopping.is_set():
             return
         if self._unanswered >= (UNANSWERED if self._has_answered else STARTS_WITHIN):
             log.error("worker-hangs", extra={"worker": self.number, "pid": self._process.pid})
