@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import socket
 import ssl
 import threading
@@ -60,6 +61,13 @@ def parts(answer: Answer) -> list[tuple[str, bytes]]:
         assert content_range
         found.append((content_range[1].decode(), body))
     return found
+
+
+def is_full(stage: Stage) -> bool:
+    """Whether a client has left so much unread that the server's socket takes no more."""
+    transports = [one.transport for one in stage.edge.connections if one.transport is not None]
+    sockets = [transport.get_extra_info("socket").fileno() for transport in transports]
+    return len(select.select([], sockets, [], 0)[1]) < len(sockets)
 
 
 # What is sent
@@ -119,6 +127,19 @@ def test_pipelined(stage: Stage) -> None:
     assert wire.answer("OPTIONS")["Tus-Version"] == "1.0.0"
     assert [wire.answer().body for _ in range(2)] == [data, data]
     assert wire.answer("HEAD").offset == len(data)
+
+
+def test_behind_answers_that_nobody_has_read(stage: Stage) -> None:
+    """A client that asks for hundreds of things before it reads anything gets all of them in their order."""
+    data, times = pattern(1, 1000), 500
+    path = stage.new(len(data), {"Upload-Metadata": f"a {'QUFB' * 3000}"}, data)
+    wire = stage.connect()
+    wire._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 10)  # so that the rest stays with the server
+    wire.send((wire.head_bytes("HEAD", path, TUS) + wire.head_bytes("GET", path)) * times)
+    eventually(lambda: stage.call(lambda: is_full(stage)), "the socket of the server takes no more")
+    for _ in range(times):
+        assert wire.answer("HEAD").offset == len(data)
+        assert wire.answer().body == data
 
 
 def test_an_upload_follows_on_the_same_connection(stage: Stage) -> None:

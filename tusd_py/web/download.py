@@ -224,7 +224,7 @@ async def _patiently(future: asyncio.Future[None], request: Request, idle_timeou
 def _unsent(request: Request) -> int:
     """Bytes that were written and not yet taken by the client's side. Raises ConnectionError if it is gone."""
     transport = request.transport
-    if transport is None:
+    if transport is None or transport.is_closing():  # its descriptor may be another's by now
         raise ConnectionResetError
     count = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
     return transport.get_write_buffer_size() + int.from_bytes(count, "little")
