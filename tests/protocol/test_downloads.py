@@ -50,7 +50,7 @@ def test_a_range_outside_counts_only_if_it_is_asked_for() -> None:
 
 
 def test_several_parts() -> None:
-    """multipart/byteranges to the byte, in the order in which the parts were asked for, with the length of all of it."""
+    """multipart/byteranges to the byte, in the order in which parts were asked for, with the length of all of it."""
     found = delivery(range="bytes=-10,0-4")
     assert found.pieces == (
         b"--mark\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes 990-999/1000\r\n\r\n",
