@@ -43,6 +43,7 @@ __all__ = ["MAX_WAITING", "Conflict", "Database", "Landed", "Result", "Statement
 
 MAX_WAITING: Final = 10_000  # requests; beyond them the disk is so far behind that clients had better come back
 FEW: Final = 8  # requests
+TURNS: Final = 30  # of the loop that a batch waits for the gate before a thread waits for it; some hundred µs at least
 AT_ONCE: Final = 32  # requests in a transaction that the loop may wait for
 GATE_PATIENCE: Final = 15.0  # seconds; who holds the gate for 10 is killed, so that most who wait never hear of it
 WATCH_EVERY: Final = 0.1  # of this patience
@@ -71,6 +72,7 @@ class Database:
         self._patience = patience
         self._waiting: list[_Request] = []
         self._pace = Pace()
+        self._turns = 0  # of the loop, since somebody else was found in the way
         self._sent: _Batch | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._busy = False
@@ -159,9 +161,16 @@ class Database:
             self._send()
 
     def _send(self) -> None:
+        if self._pace.at_once and len(self._waiting) <= AT_ONCE:
+            if self._commit_at_once(self._waiting):
+                self._turns = 0
+                return
+            self._turns += 1
+            if self._turns < TURNS:  # others are at work meanwhile, and some of them may join
+                self._loop.call_soon(self._send)
+                return
+        self._turns = 0
         requests, self._waiting = self._waiting, []
-        if self._pace.at_once and len(requests) <= AT_ONCE and self._commit_at_once(requests):
-            return
         self._sent = _Batch(requests)
         self._batches.put(self._sent)
         if self._patience is not None and self._watch is None:
@@ -174,6 +183,7 @@ class Database:
         if outcomes is None:
             return False
         seconds = perf_counter() - began
+        self._waiting = []
         self._pace.took_at_once(seconds)
         if not self._writer.tidy(may_wait=False):
             self._pace.rest()  # the thread has time for it
