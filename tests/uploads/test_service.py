@@ -202,6 +202,14 @@ async def test_deferred_length(world: World) -> None:
     assert await state_of(world, id) is State.FINISHED
 
 
+async def test_a_length_that_completes(world: World) -> None:
+    """A length that makes the stored bytes complete finishes the upload, even if the body with it is refused."""
+    id = await world.create(None, b"hello")
+    with pytest.raises(ChecksumMismatch):
+        await world.append(id, 5, b"", length=5, checksum=digest_of(b"x"))
+    assert await state_of(world, id) is State.FINISHED
+
+
 @pytest.mark.rule("T84", "T85")
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("announced", [True, False])

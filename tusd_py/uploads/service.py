@@ -177,7 +177,12 @@ class Uploads:
             return upload, at  # T34
         if _brings_bytes(command) or room.length is not None:  # else T33; a new length ends what does not count
             keeper = Keeper(self._backing, upload, recorded=True)
-            at = await self._receiver.receive(upload, at, body, command.checksum, command.body, keeper)
+            try:
+                at = await self._receiver.receive(upload, at, body, command.checksum, command.body, keeper)
+            except TusError:
+                if at == upload.length:  # the declared length completed it, whatever was wrong with the body
+                    await self.finisher.run(upload)
+                raise
         if at == upload.length:
             upload = await self.finisher.run(upload)
         return upload, at
