@@ -7,9 +7,10 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.acceptance.server import ROOT, Server
 from tests.acceptance.wire import eventually
@@ -35,7 +36,7 @@ http {{
 """
 
 
-def put_in(text: str, changes: dict[str, str]) -> str:
+def put_in(text: str, changes: Mapping[str, str]) -> str:
     """The example with each of these strings, which occur once, replaced."""
     for old, new in changes.items():
         assert text.count(old) == 1, f"{old} occurs {text.count(old)} times"
@@ -48,8 +49,15 @@ def _upstream(server: Server, scheme: str) -> str:
     return f"{scheme}{server.address}" if isinstance(server.address, str) else f"127.0.0.1:{server.port}"
 
 
-def nginx(folder: Path, server: Server, port: int, certificate: Certificate, more: str = "") -> list[str]:
-    """`more` is put into the server's block, before the first location."""
+def nginx(
+    folder: Path,
+    server: Server,
+    port: int,
+    certificate: Certificate,
+    more: str = "",
+    instead: Mapping[str, str] | None = None,
+) -> list[str]:
+    """`more` is put into the server's block, before the first location; `instead` has lines that replace others."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     assert program is not None, "this test needs nginx; on Debian or Ubuntu: apt-get install nginx-light"
     changes = {
@@ -59,7 +67,7 @@ def nginx(folder: Path, server: Server, port: int, certificate: Certificate, mor
         "/etc/ssl/uploads.example.org.key": str(certificate.key),
         "    location /files/ {": f"{more}\n    location /files/ {{",
     }
-    (folder / "tusd-py.conf").write_text(put_in(NGINX.read_text(), changes))
+    (folder / "tusd-py.conf").write_text(put_in(put_in(NGINX.read_text(), instead or {}), changes))
     user = "user root;" if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(NGINX_AROUND.format(folder=folder, user=user))
     return [program, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
@@ -81,7 +89,7 @@ COMMANDS: dict[str, Callable[..., list[str]]] = {"nginx": nginx, "caddy": caddy}
 
 
 @contextmanager
-def running(name: str, folder: Path, server: Server, certificate: Certificate, **more: str) -> Iterator[int]:
+def running(name: str, folder: Path, server: Server, certificate: Certificate, **more: Any) -> Iterator[int]:
     """The proxy as a process; gives its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
