@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
 import os
 import random
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -19,6 +22,7 @@ from tests.acceptance.server import ROOT, Server
 from tests.acceptance.wire import MIB, eventually
 from tests.conftest import StartServer
 from tests.examples.webdriver import Browser
+from tests.operations import proxies
 
 pytestmark = pytest.mark.browser
 
@@ -27,6 +31,23 @@ RATE = 8 * MIB  # bytes a second, so that there is a middle
 PICTURES = ROOT / "build" / "pictures"
 INPUT = "input[type=file]:not([webkitdirectory])"
 LINKS = "return [...document.querySelectorAll('#finished a')].map((link) => link.href)"
+
+CREATE = """
+const headers = { 'Tus-Resumable': '1.0.0', 'Upload-Length': '3' }
+return fetch(arguments[0], { method: 'POST', headers }).then((answer) => answer.status)
+"""
+AROUND = """
+window.upload = () => new Promise(async (saveForm, tell) => {
+  const file = document.querySelector('input').files[0]
+  const show = (part) => console.log(part)
+  SCRIPT
+})
+"""
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +153,50 @@ def test_the_page_is_left(start_server: StartServer, browser: Browser, page_url:
     browser.choose(INPUT, film)
     assert arrived(server, until_finished(browser), film)
     assert sent_again(server, kept.name) <= SIZE - before
+
+
+def test_the_page_must_be_allowed(
+    server: Server, server_with: StartServer, browser: Browser, page_url: str, film: Path
+) -> None:
+    """A page may upload where its origin is listed, or any is; elsewhere the browser tells it of a failure only."""
+    browser.go(page_url)
+    browser.full_speed()
+    allowing = server_with("--cors-allow-origins", page_url.rstrip("/"))
+    refusing = server_with("--cors-allow-origins", "https://app.example")
+    assert [browser.promise(CREATE, each.url) for each in (server, allowing, refusing)] == [
+        201,
+        201,
+        "TypeError: Failed to fetch",
+    ]
+
+
+@pytest.fixture
+def snippet_url(page_url: str, server: Server, tmp_path: Path) -> Iterator[str]:
+    """A page with the script that docs/moving-from-a-chunk-endpoint.md shows, and an input to choose a file by."""
+    text = (ROOT / "docs" / "moving-from-a-chunk-endpoint.md").read_text()
+    shown = proxies.put_in(text.split("```js\n")[1].split("```")[0], {"https://uploads.example.org/files/": server.url})
+    imports, _, script = shown.partition("\n\n")
+    (tmp_path / "source.js").write_text(f"{imports}\n{AROUND.replace('SCRIPT', script)}")
+    (tmp_path / "index.html").write_text('<input type="file"><script src="page.js"></script>')
+    packages = ROOT / "examples" / "uppy" / "node_modules"
+    esbuild = [str(packages / ".bin" / "esbuild"), "source.js", "--bundle", "--outfile=page.js"]
+    subprocess.run(esbuild, check=True, cwd=tmp_path, env={**os.environ, "NODE_PATH": str(packages)}, timeout=60)
+    serve = partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as site:
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{site.server_address[1]}/"
+        site.shutdown()
+
+
+def test_the_script_for_pages_of_ones_own(server: Server, browser: Browser, snippet_url: str, film: Path) -> None:
+    """It uploads the chosen file under its name, and hands its URL over when all is there."""
+    browser.go(snippet_url)
+    browser.full_speed()
+    browser.choose("input", film)
+    url = browser.promise("return upload()")
+    answer = server.get("/" + str(url).split("/", 3)[3])
+    assert answer.body == film.read_bytes()
+    assert film.name in answer["Content-Disposition"]
 
 
 def test_the_network_cuts(start_server: StartServer, browser: Browser, page_url: str, film: Path) -> None:

@@ -65,6 +65,12 @@ class Browser:
         """What this function body returns, in the page."""
         return self._do("POST", "/execute/sync", {"script": body, "args": list(arguments)})
 
+    def promise(self, body: str, *arguments: object) -> Any:
+        """What the promise brings that this function body returns, or its error as a string."""
+        settle = f"const done = arguments[arguments.length - 1]; (function () {{ {body} }})"
+        settle += ".apply(null, arguments).then(done, (error) => done(String(error)))"
+        return self._do("POST", "/execute/async", {"script": settle, "args": list(arguments)})
+
     def choose(self, selector: str, file: Path) -> None:
         """Give this file to an input for files, as its dialogue would."""
         found = self._do("POST", "/element", {"using": "css selector", "value": selector})
