@@ -102,6 +102,7 @@ $(DEVELOPED): requirements-dev.lock $(INSTALLED)
 	@touch $@
 
 $(PAGE)/node_modules/.package-lock.json: $(PAGE)/package-lock.json
+	@command -v $(NPM) >/dev/null || { echo "the page is built by Node 22 or newer: https://nodejs.org/" >&2; exit 1; }
 	cd $(PAGE) && $(NPM) ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 

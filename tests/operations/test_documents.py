@@ -20,7 +20,9 @@ def ticked(text: str) -> list[str]:
     return re.findall(r"`([^`]+)`", text)
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *DOCS], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", ROOT / "examples" / "README.md", *DOCS], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_links_lead_somewhere(page: Path) -> None:
     """Every relative link of a page names a file."""
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
