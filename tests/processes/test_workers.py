@@ -19,6 +19,7 @@ from tests.conftest import StartServer
 from tests.operations.running import MIB, Certificate, TlsWire, reload
 from tests.operations.test_limits import PER_CLIENT, turned_away
 from tests.processes.family import holders, kill, leader, one_each, workers
+from tests.proof.strace import injection, traced
 from tusd_py.turnstile import Watch
 
 PATIENT = ("--keep-alive", "10m", "--head-timeout", "10m")
@@ -335,3 +336,26 @@ def test_a_worker_that_hangs_in_the_gate(start_server: StartServer) -> None:
     eventually(is_created, "another's turn", within=12)
     assert time.monotonic() - began < 12
     eventually(lambda: "worker-serves" in server.log, "it is replaced")
+
+
+@pytest.mark.strace
+def test_a_worker_that_hangs_in_a_commit(start_server: StartServer) -> None:
+    """One that is stopped between BEGIN and COMMIT, where the log is synced, keeps the others from writing for ten
+    seconds at most, and what it was told is told to nobody."""
+    server = start_server("--processes", "2", "--durability", "os")
+    wires = one_each(server)
+    victim, other = wires
+    path = wires[other].new(10, body=b"abc")
+    gate, log = Watch(server.folder / "processes"), server.folder / "tusd.db-wal"
+    with traced(server, *injection(("fdatasync",), "signal=STOP", 1), file=log, pid=victim) as trace:
+        wires[victim].begin("POST", "/files/", {**TUS, "Upload-Length": "10", "Content-Length": "0"})
+        eventually(lambda: any("stopped by SIGSTOP" in line for line in trace.lines), "it is stopped")
+        holder = gate.holder()
+        assert holder is not None
+        assert holder.pid == victim
+        began = time.monotonic()
+        assert wires[other].offset(path) == 3
+        eventually(lambda: server.create(10).status == 201, "another's turn", within=12)
+        assert time.monotonic() - began < 12
+    eventually(lambda: "worker-serves" in server.log, "it is replaced")
+    assert len(one_each(server)) == 2

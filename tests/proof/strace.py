@@ -38,13 +38,13 @@ class Trace:
 
 
 @contextmanager
-def traced(server: Server, *arguments: str, file: Path | None = None) -> Iterator[Trace]:
-    """The server under strace, for all files or one; it is let go at the end, unless it died."""
+def traced(server: Server, *arguments: str, file: Path | None = None, pid: int | None = None) -> Iterator[Trace]:
+    """The server, or one process of it, under strace, for all files or one; it is let go at the end, unless it died."""
     output = server.home / "strace"
     output.write_bytes(b"")
     only = [] if file is None else ["-P", str(file)]
     process = subprocess.Popen(
-        [*_command(), "-f", "-y", "-p", str(server.pid), "-o", str(output), *only, *arguments],
+        [*_command(), "-f", "-y", "-p", str(pid or server.pid), "-o", str(output), *only, *arguments],
         stderr=subprocess.PIPE,
         text=True,
     )
