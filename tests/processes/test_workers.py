@@ -7,8 +7,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,6 +27,27 @@ from tests.proof.strace import injection, traced
 from tusd_py.turnstile import Watch
 
 PATIENT = ("--keep-alive", "10m", "--head-timeout", "10m")
+
+
+@contextmanager
+def newcomers(server: Server) -> Iterator[list[int]]:
+    """What connections are answered that come one after the other all along."""
+    statuses: list[int] = []
+    enough = threading.Event()
+
+    def come() -> None:
+        while not enough.is_set():
+            with Wire(server.address) as wire:
+                statuses.append(wire.options().status)
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(come)
+        eventually(lambda: len(statuses) > 0, "the first is answered")
+        try:
+            yield statuses
+        finally:
+            enough.set()
+        coming.result()
 
 
 def spread(server: Server, connections: int) -> list[int]:
@@ -146,7 +171,7 @@ def test_control_c_is_heard_by_the_parent_only(start_server: StartServer) -> Non
 
 def test_settings_are_read_again_by_all(start_server: StartServer, tmp_path: Path) -> None:
     """SIGHUP: every worker has the new settings, also one that is started later; a wrong file changes nothing
-    anywhere, and no connection is lost over it."""
+    anywhere, and no connection is lost or refused over it."""
     config = tmp_path / "tusd.toml"
     config.write_text('max_size = "1MiB"\n')
     server = start_server("--processes", "2", "--config", str(config))
@@ -156,7 +181,9 @@ def test_settings_are_read_again_by_all(start_server: StartServer, tmp_path: Pat
         return [wire.options()["Tus-Max-Size"] for wire in wires.values()]
 
     config.write_text('max_size = "2MiB"\nbase_path = "/else/"\n')
-    news = reload(server)
+    with newcomers(server) as statuses:
+        news = reload(server)
+    assert set(statuses) == {200}
     assert news.count("restart-needed settings=base_path") == 1
     assert sizes() == [str(2 * MIB)] * 2
     config.write_text('max_size = "large"\n')
