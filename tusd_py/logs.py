@@ -107,7 +107,6 @@ _MILLISECONDS: Final = [f".{number:03d}Z" for number in range(1000)]
 
 # Spelt out rather than made from a template, which takes longer, and every request pays it.
 def _text_line(
-    *,
     when: str,
     method: str,
     path: str,
@@ -126,7 +125,6 @@ def _text_line(
 
 
 def _json_line(
-    *,
     when: str,
     method: str,
     path: str,
@@ -185,18 +183,8 @@ class RequestLog:
         second = int(now)
         if second != self._second:
             self._second, self._stamp = second, _seconds_stamp(second)
-        text = self._written(
-            when=self._stamp + _MILLISECONDS[int((now - second) * 1000)],
-            method=method,
-            path=path,
-            status=status,
-            seconds=seconds,
-            received=received,
-            sent=sent,
-            peer=peer,
-            id=request_id,
-            own=self._own,
-        )
+        when = self._stamp + _MILLISECONDS[int((now - second) * 1000)]
+        text = self._written(when, method, path, status, seconds, received, sent, peer, request_id, self._own)
         self._lines.append(text)
         self._held += len(text)
         if self._timer is None:

@@ -48,6 +48,7 @@ class Conflict(Unavailable):
 
 
 Outcome = list[Result] | TusError
+_ONE_ROW: Outcome = [Result([], 1)]
 
 
 class Gate(Protocol):
@@ -182,7 +183,7 @@ class Writer:
             if _is_io_error(error):
                 raise
             return []
-        return [[Result([], 1)] for _ in rows]
+        return [_ONE_ROW] * len(rows)
 
     def _attempt(self, statements: Sequence[Statement]) -> Outcome:
         try:

@@ -34,6 +34,9 @@ REGULAR, PARTIAL, FINAL = Kind.REGULAR, Kind.PARTIAL, Kind.FINAL
 RECEIVING, FINISHED = State.RECEIVING, State.FINISHED
 
 
+_upload = tuple.__new__  # spares the naming of fields whose order is known
+
+
 class Upload(NamedTuple):
     """What never changes by writing bytes. There is no offset here: the bytes that are kept are its one judge (law 1).
 
@@ -60,11 +63,11 @@ class Upload(NamedTuple):
 
     def kept_as(self, handle: str) -> Upload:
         """The same upload with a new storage handle."""
-        return Upload(*self[:-1], handle)
+        return _upload(Upload, (*self[:-1], handle))
 
     def finished(self, when: float) -> Upload:
         """The same upload, finished."""
-        return Upload(*self[:-3], FINISHED, when, self.handle)
+        return _upload(Upload, (*self[:-3], FINISHED, when, self.handle))
 
 
 def new_id() -> str:

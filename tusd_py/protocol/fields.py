@@ -16,7 +16,6 @@ from tusd_py.upload import is_id
 CHUNK_TYPE = "application/offset+octet-stream"  # labels the bytes of a PATCH and of a creation (T22, T71)
 LARGEST = (1 << 63) - 1  # bytes: what the records can hold
 
-_NUMBER = re.compile(r"0|[1-9][0-9]*")
 _KEY = re.compile(r"[!-+\--~]+")  # visible ASCII without the comma
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")  # with a length divisible by four this is the whole grammar
 _HOST = re.compile(r"(?:https?:)?//[^/]*", re.IGNORECASE)
@@ -41,7 +40,7 @@ def whole_number(text: str) -> int | None:
     Whatever passes LARGEST becomes LARGEST + 1: a size problem, not a syntax error (T3), and int() never meets
     thousands of digits.
     """
-    if _NUMBER.fullmatch(text) is None:
+    if not (text.isdecimal() and text.isascii()) or (text[0] == "0" and len(text) > 1):
         return None
     return int(text) if len(text) < 19 else min(int(text[:20]), LARGEST + 1)
 
@@ -82,9 +81,8 @@ def read_metadata(raw: str | None) -> dict[str, bytes]:
 
 def _pairs(raw: str) -> list[str]:
     """Spaces behind a comma are nobody's: iOS apps with TUSKit 3 send one there."""
-    return (
-        [raw] if "," not in raw else [pair.lstrip(" ") if place else pair for place, pair in enumerate(raw.split(","))]
-    )
+    first, *others = raw.split(",")
+    return [first, *[pair.lstrip(" ") for pair in others]]
 
 
 def write_metadata(values: Mapping[str, bytes]) -> str:

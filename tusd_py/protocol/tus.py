@@ -193,8 +193,8 @@ def _repetition(name: str) -> DuplicateHeader:
 
 
 def _check_version(found: Fields) -> None:
-    fault = _version_fault(found.get("tus-resumable"))
-    if fault is not None:
+    version = found.get("tus-resumable")
+    if version != VERSION and (fault := _version_fault(version)) is not None:
         raise fault
 
 
