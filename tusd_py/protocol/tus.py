@@ -151,19 +151,21 @@ def _read_append(id: str, found: Fields, repeated: str | None, limits: Limits) -
 
 
 def _creation(found: Fields, repeated: str | None, limits: Limits) -> Create | Concatenate:
-    _check_version(found)
+    if found.get("tus-resumable") != VERSION:
+        _check_version(found)
     concat = found.get("upload-concat")
     body = _body(found)
     if concat is not None and fields.is_final(concat):
         return _concatenation(found, repeated, limits, concat, body)
     if body != 0 and not fields.labels_chunk(found.get("content-type")):
         raise InvalidContentType  # only if there is a body: clients label empty ones anyhow (T72)
-    _check_unique(repeated)
+    if repeated is not None:
+        raise _repetition(repeated)
     if concat is not None:
         _check_partial(concat, limits)
     length = _length_or_deferred(found, limits)
-    metadata = _metadata(found, limits)
-    checksum = _checksum(found, limits)
+    metadata = _metadata(found, limits) if "upload-metadata" in found else None
+    checksum = _checksum(found, limits) if "upload-checksum" in found else None
     _check_sizes(length, body, limits)
     return Create(length, metadata, concat is not None, concat, checksum, body)
 

@@ -161,9 +161,9 @@ class SqliteRecords:
 def _insertion(upload: Upload) -> list[Statement]:
     """One statement for a small upload: it then needs no savepoint. (sqlite3 binds a plain str faster than an enum.)"""
     recipe = _recipe(upload.partials, upload.owner) if upload.kind is FINAL else None
-    told = (upload.id, upload.length, upload.created, upload.metadata, upload.kind.value, upload.concat, upload.owner)
+    told = (upload.id, upload.length, upload.created, upload.metadata, str(upload.kind), upload.concat, upload.owner)
     parts = [Statement(INSERT_PART, (upload.id, position, part)) for position, part in enumerate(upload.partials)]
-    row = (*told, upload.state.value, upload.ended, upload.handle, recipe)
+    row = (*told, str(upload.state), upload.ended, upload.handle, recipe)
     return [Statement(INSERT, row, joins=True), *parts]
 
 

@@ -54,17 +54,17 @@ def write_at(fd: int, data: bytes | memoryview, at: int, digest: Digest | None =
 
     Raises OSError for everything but a full disk.
     """
-    view = memoryview(data)
+    size = len(data)
     done = 0
-    while done < len(view):
+    while done < size:
         try:
-            done += os.pwrite(fd, view[done:], at + done)
+            done += os.pwrite(fd, memoryview(data)[done:] if done else data, at + done)
         except OSError as error:
             if error.errno in NO_SPACE:
                 break
             raise
     if digest is not None:
-        digest.update(view[:done])
+        digest.update(memoryview(data)[:done])
     return done
 
 

@@ -95,20 +95,17 @@ class GroupSync:
     async def sync(self, fd: int) -> None:
         """Returns when the file that is open as `fd`, and its entry in the folder, are durable. Raises OSError."""
         if self._usual < INSTANT_SYNC and self._guard.allows(started := time.monotonic()):
-            self._sync_at_once(fd, started)
+            os.fdatasync(fd)
+            os.fsync(self._folder)
+            ended = time.monotonic()
+            self._guard.spent(started, ended)
+            self._note(ended - started, 1)
             return
         future: Steadfast[None] = Steadfast(loop=asyncio.get_running_loop())
         self._waiting.append(_Waiting(fd, future))
         if not self._busy:
             self._send()
         await future
-
-    def _sync_at_once(self, fd: int, started: float) -> None:
-        os.fdatasync(fd)
-        os.fsync(self._folder)
-        ended = time.monotonic()
-        self._guard.spent(started, ended)
-        self._note(ended - started, 1)
 
     def _note(self, took: float, files: int) -> None:
         self._usual += (took / files - self._usual) / 8

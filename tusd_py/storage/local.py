@@ -109,8 +109,10 @@ class LocalStorage:
     # Storage
 
     async def create(self, upload: Upload, *, bytes_follow: bool = False) -> Upload:
-        with mapped:
+        try:
             fd = self._open_new(upload.id)
+        except OSError as error:
+            raise ours(error) from error
         self._hand_on(upload.id, fd, wanted=bytes_follow)
         return upload.kept_as(self._new_handle)
 
@@ -127,16 +129,20 @@ class LocalStorage:
         return extent
 
     async def append(self, upload: Upload, at: int, body: Body, keep: Keep) -> int:
-        with mapped:
-            fd = self._at_hand.pop(upload.id, None)
-            if fd is None:
+        fd = self._at_hand.pop(upload.id, None)
+        if fd is None:
+            with mapped:
                 fd = self._open_at(upload, at)
-            try:
-                await self._take_over(upload, at, keep)
-                offset = at + await self._pour(upload, fd, at, body, keep)
-            except BaseException:
-                os.close(fd)
-                raise
+        try:
+            if Handle.parse(upload.handle).boot != self._boot:
+                await self._take_over(at, keep)
+            offset = at + await self._pour(upload, fd, at, body, keep)
+        except OSError as error:
+            os.close(fd)
+            raise ours(error) from error
+        except BaseException:
+            os.close(fd)
+            raise
         self._hand_on(upload.id, fd, wanted=offset == upload.length and upload.id not in self._attempts)
         return offset
 
@@ -297,10 +303,9 @@ class LocalStorage:
             raise
         return fd
 
-    async def _take_over(self, upload: Upload, at: int, keep: Keep) -> None:
+    async def _take_over(self, at: int, keep: Keep) -> None:
         """After a machine crash the present life of the machine answers for the file, before it grows again."""
-        if Handle.parse(upload.handle).boot != self._boot:
-            await keep(str(Handle(self._boot, at)))
+        await keep(str(Handle(self._boot, at)))
 
     def _hand_on(self, id: str, fd: int, *, wanted: bool) -> None:
         """Keep an open file for the next step, or close it."""

@@ -113,7 +113,7 @@ class Uploads:
         """The bytes first, then one commit for the record, finished if it is: what thousands of phones send."""
         keeper = Keeper(self._backing, upload, recorded=False)
         offset = await self._receive_first(command, upload, body, keeper) if _brings_bytes(command) else 0
-        if body.ended_by is Ending.DROPPED:
+        if body.ended_by is not None and body.ended_by is Ending.DROPPED:
             raise Dropped  # nobody will ever know its URL
         if keeper.handle != upload.handle:
             upload = upload.kept_as(keeper.handle)
