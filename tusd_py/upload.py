@@ -8,12 +8,15 @@ from binascii import b2a_base64
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+_random_bytes = secrets.SystemRandom().randbytes
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{22}")  # 128 bits, URL-safe Base64 without padding
 
 
 class Kind(StrEnum):
     """What Upload-Concat made of it (T101, T102)."""
+
+    __hash__ = str.__hash__  # that of Enum is a call, and members are labels of what is counted
 
     REGULAR = "regular"
     PARTIAL = "partial"
@@ -22,6 +25,8 @@ class Kind(StrEnum):
 
 class State(StrEnum):
     """Where in its life it is. A terminated upload has no state: its record is gone (T97)."""
+
+    __hash__ = str.__hash__
 
     RECEIVING = "receiving"
     FINISHED = "finished"
@@ -72,7 +77,7 @@ class Upload(NamedTuple):
 
 def new_id() -> str:
     """128 random bits: an upload's URL is what entitles to it, so it must not be guessable."""
-    return b2a_base64(secrets.token_bytes(16), newline=False).translate(_URL_SAFE, b"=").decode("ascii")
+    return b2a_base64(_random_bytes(16), newline=False).translate(_URL_SAFE, b"=").decode("ascii")
 
 
 def is_id(text: str) -> bool:

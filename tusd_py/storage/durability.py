@@ -92,15 +92,19 @@ class GroupSync:
         self._busy = False
         self._usual = SLOW_SYNC  # seconds a sync takes, smoothed
 
+    def sync_at_once(self, fd: int) -> bool:
+        """What `sync` does, where nobody has to wait for it; False, and nothing is done, elsewhere. Raises OSError."""
+        if self._usual >= INSTANT_SYNC or not self._guard.allows(started := time.monotonic()):
+            return False
+        os.fdatasync(fd)
+        os.fsync(self._folder)
+        ended = time.monotonic()
+        self._guard.spent(started, ended)
+        self._note(ended - started, 1)
+        return True
+
     async def sync(self, fd: int) -> None:
         """Returns when the file that is open as `fd`, and its entry in the folder, are durable. Raises OSError."""
-        if self._usual < INSTANT_SYNC and self._guard.allows(started := time.monotonic()):
-            os.fdatasync(fd)
-            os.fsync(self._folder)
-            ended = time.monotonic()
-            self._guard.spent(started, ended)
-            self._note(ended - started, 1)
-            return
         future: Steadfast[None] = Steadfast(loop=asyncio.get_running_loop())
         self._waiting.append(_Waiting(fd, future))
         if not self._busy:

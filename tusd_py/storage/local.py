@@ -345,7 +345,8 @@ class LocalStorage:
     async def _make_durable(self, upload: Upload, fd: int) -> None:
         try:
             if self._joins_group(upload):
-                await self._group.sync(fd)
+                if not self._group.sync_at_once(fd):
+                    await self._group.sync(fd)
             else:
                 await self._syncs.run(self._sync_with_entry, fd)
         except OSError as error:

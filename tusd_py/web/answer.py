@@ -70,15 +70,20 @@ class Answer(web.StreamResponse):
 
     async def send(self, request: Request) -> None:
         """Raises ConnectionError if the client is gone."""
+        if not self.put(request):
+            await request.drain()
+
+    def put(self, request: Request) -> bool:
+        """Whether the client takes what it is sent; if not, wait for `request.drain`. Raises ConnectionError if it is
+        gone."""
         data, self._data = self._data, None
         if data is None:
-            return
+            return True
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("the client went away")
         transport.write(data)
-        if request.protocol.writing_paused:
-            await request.drain()
+        return not request.protocol.writing_paused
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """aiohttp's own way."""

@@ -164,7 +164,14 @@ class Connection(RequestHandler):
             elif message.path.partition("?")[0] in self._edge.other_paths:
                 response = await self._serve_other(message, payload, task)
             else:
-                response = await self._respond(Request(message, payload, self))
+                request = Request(message, payload, self)
+                self._current_request, self._request_in_progress = request, True  # type: ignore[assignment]  # to cancel
+                try:
+                    response = answer = await self._edge.handler(request)
+                finally:
+                    self._has_responded()
+                if not answer.put(request):
+                    await request.drain()
             self._keepalive = bool(response.keep_alive)
             if not payload.is_eof():
                 await self._linger(payload, response.patience if isinstance(response, Answer) else LINGER_TIME)
@@ -176,16 +183,10 @@ class Connection(RequestHandler):
         self._rest()
         return self._keepalive and not self._close and not self._force_close
 
-    async def _respond(self, request: Request) -> Answer:
-        self._current_request, self._request_in_progress = request, True  # type: ignore[assignment]  # to be cancelled
-        try:
-            answer = await self._edge.handler(request)
-        finally:
-            self._current_request, self._request_in_progress = None, False
-            if self._handler_waiter is not None:
-                self._handler_waiter.set_result(None)
-        await answer.send(request)
-        return answer
+    def _has_responded(self) -> None:
+        self._current_request, self._request_in_progress = None, False
+        if self._handler_waiter is not None:
+            self._handler_waiter.set_result(None)
 
     async def _refuse(self, refusal: _ErrInfo, payload: StreamReader) -> Answer:
         """Answer what the parser would not take."""
