@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -12,7 +14,7 @@ import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.acceptance.wire import Address, Answer, Fields, Verbs, Wire
+from tests.acceptance.wire import Address, Answer, Fields, Verbs, Wire, eventually
 
 ROOT = Path(__file__).parent.parent.parent
 PROMISE = re.compile(r"^You can now upload files to: (\S+)$", re.MULTILINE)
@@ -86,7 +88,21 @@ class Server(Verbs):
         """Start again, on the same port and folder; kills the process first if it still runs."""
         if self._process.poll() is None:
             self.kill()
+        if not isinstance(self.address, str):
+            eventually(self._may_listen, "nobody else was given the port", within=60)
         self._run(str(self.port))
+
+    def _may_listen(self) -> bool:
+        """A client of somebody's may have got the port for its end while nobody listened there."""
+        with socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind((self.host, self.port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                return False
+        return True
 
     def remove(self) -> None:
         """Kill it and delete its folder."""
