@@ -43,7 +43,7 @@ __all__ = ["MAX_WAITING", "Conflict", "Database", "Landed", "Result", "Statement
 
 MAX_WAITING: Final = 10_000  # requests; beyond them the disk is so far behind that clients had better come back
 FEW: Final = 8  # requests
-TURNS: Final = 30  # of the loop that a batch waits for the gate before a thread waits for it; some hundred µs at least
+TURNS: Final = 30  # of the loop that a batch waits for the gate before a thread waits for it
 AT_ONCE: Final = 32  # requests in a transaction that the loop may wait for
 GATE_PATIENCE: Final = 15.0  # seconds; who holds the gate for 10 is killed, so that most who wait never hear of it
 WATCH_EVERY: Final = 0.1  # of this patience

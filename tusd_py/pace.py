@@ -1,8 +1,8 @@
 """Whether a transaction is over sooner than the hop into a thread that would spare the loop from waiting for it.
 
-On tmpfs, and on a disk whose cache survives a power cut, a commit takes a tenth of what it costs to hand it over: the
-thread has to win the interpreter's lock from a busy loop for each of its statements. On other disks a commit is
-milliseconds, for which the loop must never wait.
+On tmpfs, and on a disk whose cache survives a power cut, a commit takes less than it costs to hand it over: the thread
+has to win the interpreter's lock from a busy loop for each of its statements. On other disks a commit is milliseconds,
+for which the loop must never wait.
 """
 
 from __future__ import annotations

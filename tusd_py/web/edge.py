@@ -130,8 +130,8 @@ class Connection(RequestHandler):
     async def start(self) -> None:
         """Serve this connection's requests, one after the other.
 
-        It does what aiohttp's own loop does, without a task and a timer for each request, which would cost a HEAD a
-        tenth of its instructions: the handler runs in the connection's task, keep-alive has one timer a connection.
+        It does what aiohttp's own loop does, without a task and a timer for each request, which small requests would
+        feel: the handler runs in the connection's task, keep-alive has one timer a connection.
         What `data_received` has answered already never comes here.
         """
         self._task_handler = asyncio.current_task()

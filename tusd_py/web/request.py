@@ -1,7 +1,6 @@
 """What arrived: one request as aiohttp's parser gave it, and the connection on which it came.
 
-aiohttp's own request object knows cookies, forms and match results; making one costs more than all that a HEAD asks
-of this one.
+aiohttp's own request object knows cookies, forms and match results, which nobody asks for here.
 """
 
 from __future__ import annotations
